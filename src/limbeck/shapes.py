@@ -1,0 +1,21 @@
+"""Shape annotations shared by the package; the test suite checks them while it runs."""
+
+from __future__ import annotations
+
+from jaxtyping import Float, Int
+from torch import Tensor
+
+Logits = Float[Tensor, "rows classes"]
+"""One row of class scores per sample, pixel or token."""
+
+Labels = Int[Tensor, "rows"]
+"""Class ids; ``IGNORE`` marks a row without a label."""
+
+Rows = Float[Tensor, "rows"]
+"""One number per row."""
+
+Value = Float[Tensor, ""]
+"""A scalar."""
+
+IGNORE = -100
+"""The label of a row that has none (PyTorch's own convention)."""
