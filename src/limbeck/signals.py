@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .shapes import Labels, Logits
+from .shapes import Logits
 
 
 @dataclass(slots=True)
@@ -68,11 +68,4 @@ class Signals:
     extra: dict[str, Any] = field(default_factory=dict)
 
 
-@dataclass(slots=True)
-class Rows:
-    """The supervised rows of a batch: labels ``(N,)`` beside the logits ``(N, C)`` of the signals."""
-
-    labels: Labels
-
-
-__all__ = ["Batch", "Rows", "Signals"]
+__all__ = ["Batch", "Signals"]
