@@ -17,5 +17,8 @@ Rows = Float[Tensor, "rows"]
 Value = Float[Tensor, ""]
 """A scalar."""
 
+Images = Float[Tensor, "rows channels height width"]
+"""A batch of images."""
+
 IGNORE = -100
 """The label of a row that has none (PyTorch's own convention)."""

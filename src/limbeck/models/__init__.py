@@ -1,0 +1,103 @@
+"""Networks by name: the CIFAR family of the distillation literature, and small plain ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from torch import nn
+
+from ..errors import ModelError, suggest
+from .resnet import ResNet, residual
+from .small import CNN, MLP
+
+MODELS: dict[str, Callable[..., nn.Module]] = {
+    "resnet8": residual(8),
+    "resnet14": residual(14),
+    "resnet20": residual(20),
+    "resnet32": residual(32),
+    "resnet44": residual(44),
+    "resnet56": residual(56),
+    "resnet110": residual(110),
+    "resnet8x4": residual(8, wide=True),
+    "resnet32x4": residual(32, wide=True),
+    "cnn": CNN,
+    "mlp": MLP,
+}
+"""Every network that a configuration can name; called with classes, channels, size and its own options."""
+
+COMMON = ("classes", "channels", "size")
+
+
+def build(name: str, *, classes: int, channels: int, size: tuple[int, int], **options: Any) -> nn.Module:
+    """Make a network by name, freshly initialised from PyTorch's global generator.
+
+    Args:
+        name: an entry of ``MODELS``.
+        classes: outputs.
+        channels: image channels.
+        size: height and width of the images.
+        options: the network's own, such as ``widths`` and ``norm`` of ``cnn``.
+
+    Raises:
+        ModelError: an unknown name or option, or a value that makes no network.
+
+    Example:
+        >>> build("resnet8", classes=10, channels=1, size=(28, 28)).fc
+        Linear(in_features=64, out_features=10, bias=True)
+    """
+    if name not in MODELS:
+        raise ModelError(f"unknown model {name!r}", expected=suggest(name, list(MODELS)))
+    known = options_of(name)
+    for option in options:
+        if option not in known:
+            raise ModelError(
+                f"model {name!r} has no option {option!r}",
+                expected=suggest(option, known) if known else "no options",
+            )
+    if min(classes, channels, *size) < 1:
+        raise ModelError(
+            f"model {name!r} cannot be built",
+            got=f"classes={classes}, channels={channels}, size={size}",
+            expected="positive numbers",
+        )
+    return MODELS[name](classes=classes, channels=channels, size=size, **options)
+
+
+def options_of(name: str) -> list[str]:
+    """Names of a network's own options.
+
+    Example:
+        >>> options_of("cnn")
+        ['widths', 'norm']
+    """
+    from inspect import signature
+
+    return [option for option in signature(MODELS[name]).parameters if option not in COMMON]
+
+
+class Description(NamedTuple):
+    """A network of the table and its parameter count for 100 classes of 32×32 colour images."""
+
+    name: str
+    parameters: int
+
+
+def describe() -> list[Description]:
+    """All networks with their parameter counts at 32×32×3 and 100 classes (nothing is allocated).
+
+    Example:
+        >>> describe()[0]
+        Description(name='resnet8', parameters=83892)
+    """
+    import torch
+
+    rows = []
+    for name in MODELS:
+        with torch.device("meta"):
+            net = build(name, classes=100, channels=3, size=(32, 32))
+        rows.append(Description(name, sum(p.numel() for p in net.parameters())))
+    return rows
+
+
+__all__ = ["CNN", "MLP", "MODELS", "Description", "ResNet", "build", "describe", "options_of"]
