@@ -92,7 +92,7 @@ def classification_metrics(
     present = occurring > 0
     result["ece"] = bins.error()
     result["entropy_fraction"] = result["entropy"] / math.log(classes)
-    result["macro_recall"] = float((recalled[present] / occurring[present]).mean())
+    result["macro_recall"] = float((recalled[present].double() / occurring[present]).mean())
     result["class_orthogonality"] = _mean_cosine(logits, labels, squares)
     return result
 
@@ -140,7 +140,7 @@ def classification_arrays(
             if small:
                 against += _pairs(piece.teacher_predictions, predicted, classes)
                 teacher_gram.addmm_(q.T, q)
-    result = _reliability("reliability", bins) | {"recall": recalled / occurring}
+    result = _reliability("reliability", bins) | {"recall": recalled.double() / occurring}
     if small:
         result |= {"confusion": confusion, "class_cosine": _cosine(gram)}
     if teacher_logits is not None:
