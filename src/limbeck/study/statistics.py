@@ -195,9 +195,7 @@ def summarise(
     return rows
 
 
-def _compare(
-    a: Mapping[int, float], b: Mapping[int, float], higher_is_better: bool, level: float
-) -> Verdict:
+def _compare(a: Mapping[int, float], b: Mapping[int, float], higher_is_better: bool, level: float) -> Verdict:
     unpaired = tuple(seed for seed in (*a, *b) if (seed in a) != (seed in b))
     common = [seed for seed in a if seed in b]
     if not common:
