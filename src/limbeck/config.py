@@ -1,0 +1,289 @@
+"""The configuration of a run: frozen, checked, saved whole with the run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from .data import AugmentConfig, DataConfig
+from .errors import ConfigError, suggest
+
+T = TypeVar("T", bound=BaseModel)
+
+
+class Section(BaseModel):
+    """Base of every section: frozen, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ModelConfig(Section):
+    """A network of the table by name, or the user's own code by ``module:callable``."""
+
+    name: str
+    options: dict[str, Any] = Field(default_factory=dict)
+    weights: str | None = Field(None, description="safetensors file to start from")
+
+
+class TeacherConfig(Section):
+    """Where the teacher comes from: a run folder, or a network with a weights file."""
+
+    run: str | None = Field(None, description="folder of a finished run")
+    checkpoint: Literal["last", "best"] = "last"
+    model: ModelConfig | None = None
+    cache: Literal["none", "memory"] = "none"
+    renormalise: bool = False
+
+    @model_validator(mode="after")
+    def _one_source(self) -> TeacherConfig:
+        if self.run is not None and self.model is not None:
+            raise ValueError("give either teacher.run or teacher.model, not both")
+        if self.model is not None and self.model.weights is None:
+            raise ValueError("teacher.model needs weights: an untrained network teaches nothing")
+        return self
+
+
+class MethodConfig(Section):
+    """A method, its weight and its options. Options may also stand beside the name."""
+
+    name: str
+    weight: float | None = Field(None, ge=0, description="factor on the method's terms; null: its default")
+    options: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _flat(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return {"name": value}
+        if isinstance(value, dict):
+            known = {key: value[key] for key in ("name", "weight") if key in value}
+            rest = {key: item for key, item in value.items() if key not in ("name", "weight", "options")}
+            return {**known, "options": {**(value.get("options") or {}), **rest}}
+        return value
+
+
+class OptimizerConfig(Section):
+    """SGD with momentum, or AdamW."""
+
+    name: Literal["sgd", "adamw"] = "sgd"
+    learning_rate: float = Field(0.05, gt=0)
+    momentum: float = Field(0.9, ge=0, lt=1)
+    nesterov: bool = False
+    weight_decay: float = Field(5e-4, ge=0)
+
+
+class ScheduleConfig(Section):
+    """How the learning rate moves; all times in epochs."""
+
+    name: Literal["constant", "step", "cosine"] = "cosine"
+    milestones: tuple[float, ...] = Field((150, 180, 210), description="epochs after which step decays")
+    factor: float = Field(0.1, gt=0, lt=1)
+    warmup: float = Field(0.0, ge=0, description="epochs of linear warm-up")
+
+
+class TrainConfig(Section):
+    """The loop: how long, how large, how exact, how often it looks, saves and speaks."""
+
+    epochs: int = Field(30, ge=1)
+    batch_size: int = Field(64, ge=1, description="samples per optimiser step, over all processes")
+    accumulate: int = Field(1, ge=1, description="pieces a batch is split into to save memory")
+    drop_last: bool = False
+    optimizer: OptimizerConfig = OptimizerConfig()
+    schedule: ScheduleConfig = ScheduleConfig()
+    clip: float | None = Field(None, gt=0, description="largest gradient norm")
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    channels_last: bool = True
+    ema: float | None = Field(None, gt=0, lt=1, description="decay of the averaged student per step")
+    evaluate_every: int | None = Field(None, ge=1, description="optimiser steps; null: each epoch")
+    early_stop: int | None = Field(None, ge=1, description="evaluations without a better one")
+    checkpoint_every: int | None = Field(None, ge=1, description="optimiser steps; null: each epoch")
+    log_every: int = Field(10, ge=1, description="optimiser steps")
+    guards: Literal["error", "warn"] = "error"
+    threads: int | None = Field(None, ge=1)
+    workers: int = Field(0, ge=0, description="loader processes for data that is not in memory")
+    tensorboard: bool = False
+
+
+class RunConfig(Section):
+    """Everything that decides a run's numbers.
+
+    Example:
+        >>> config = parse({"student": "resnet8", "methods": ["bickd"], "teacher": {"run": "runs/teacher"}})
+        >>> config.data.name, config.methods[0].name
+        ('digits', 'bickd')
+        >>> parse({"studnet": "resnet8"})
+        Traceback (most recent call last):
+        limbeck.errors.ConfigError: the configuration is not valid:
+          studnet: unknown key, nearest is 'student' (...)
+          student: Field required. Fix: ...
+    """
+
+    name: str | None = None
+    group: str = Field("", description="runs of one group are compared with each other")
+    seed: int = Field(0, ge=0)
+    output: str | None = Field(None, description="run folder; null: runs/<name>")
+    data: DataConfig = DataConfig()
+    augment: AugmentConfig = AugmentConfig()
+    student: ModelConfig
+    teacher: TeacherConfig | None = None
+    methods: tuple[MethodConfig, ...] = ()
+    label_weight: float | None = Field(None, ge=0, description="weight of cross-entropy; null: the method's")
+    train: TrainConfig = TrainConfig()
+
+    @field_validator("student", mode="before")
+    @classmethod
+    def _named(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
+
+    @model_validator(mode="before")
+    @classmethod
+    def _single(cls, value: Any) -> Any:
+        """``method: kd`` is short for ``methods: [kd]``."""
+        if isinstance(value, dict) and "method" in value:
+            if value.get("methods"):
+                raise ValueError("give either method or methods, not both")
+            method = value["method"]
+            rest = {key: item for key, item in value.items() if key != "method"}
+            return {**rest, "methods": [] if method is None else [method]}
+        return value
+
+    @property
+    def label(self) -> str:
+        """What reports call the method: its name, several joined by +, or ``scratch``."""
+        return "+".join(method.name for method in self.methods) or "scratch"
+
+
+def parse(values: dict[str, Any]) -> RunConfig:
+    """Check plain values into a configuration.
+
+    Raises:
+        ConfigError: names every wrong key, what was got and what was expected.
+    """
+    return check(RunConfig, values, "the configuration")
+
+
+def check(model: type[T], values: Any, what: str) -> T:
+    """Validate values with a pydantic model; every problem becomes one line of a ConfigError."""
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        lines = [_line(model, problem) for problem in error.errors()]
+        raise ConfigError(
+            f"{what} is not valid:\n  " + "\n  ".join(lines), fix="correct the keys named above"
+        ) from None
+
+
+def _line(model: type[BaseModel], problem: Any) -> str:
+    place = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        section: Any = model
+        for part in problem["loc"][:-1]:
+            if isinstance(part, int):
+                continue
+            section = _section(section.model_fields[part].annotation)
+            if section is None:
+                return f"{place}: unknown key"
+        return (
+            f"{place}: unknown key, nearest is {suggest(str(problem['loc'][-1]), list(section.model_fields))}"
+        )
+    message = problem["msg"].removeprefix("Value error, ")
+    got = problem.get("input")
+    shown = f"; got {got!r}" if isinstance(got, (str, int, float, bool, list, type(None))) else ""
+    return f"{place or 'configuration'}: {message}{shown if problem['type'] != 'missing' else ''}"
+
+
+def _section(annotation: Any) -> type[BaseModel] | None:
+    """The pydantic model inside an annotation such as ``X | None`` or ``tuple[X, ...]``."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    for part in getattr(annotation, "__args__", ()):
+        if (found := _section(part)) is not None:
+            return found
+    return None
+
+
+def read(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
+    """Read a YAML file and apply ``key=value`` overrides such as ``train.epochs=5``.
+
+    Args:
+        path: the YAML file.
+        overrides: dotted keys; values are YAML (``[1, 2]``, ``null``, ``true``); list items by number.
+
+    Raises:
+        ConfigError: the file is missing or is not YAML, or a key or value is wrong.
+    """
+    path = Path(path)
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"no configuration file {path}", fix="check the path") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read {path}: {error}", fix="give a YAML text file") from None
+    except yaml.YAMLError as error:
+        place = getattr(error, "problem_mark", None)
+        where = f" at line {place.line + 1}" if place else ""
+        problem = getattr(error, "problem", None) or "it is not plain YAML"
+        raise ConfigError(f"{path} is not valid YAML{where}: {problem}", fix="correct that line") from None
+    if not isinstance(values, dict):
+        raise ConfigError(
+            f"{path} holds no keys", got=type(values).__name__, expected="a mapping of keys to values"
+        )
+    for override in overrides:
+        apply(values, override)
+    return parse(values)
+
+
+def apply(values: dict[str, Any], override: str) -> None:
+    """Apply one ``a.b=value`` override in place.
+
+    Example:
+        >>> values = {"train": {"epochs": 30}}
+        >>> apply(values, "train.epochs=5")
+        >>> values
+        {'train': {'epochs': 5}}
+    """
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise ConfigError(f"not an override: {override!r}", expected="key=value, such as train.epochs=5")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise ConfigError(f"the value of {key} is not valid YAML", got=text) from None
+    if isinstance(value, str):
+        try:  # YAML 1.1 reads 1e-3 as text
+            value = float(value)
+        except ValueError:
+            pass
+    *parents, last = key.split(".")
+    here: Any = values
+    for part in parents:
+        if isinstance(here, list):
+            here = here[_index(here, part, key)]
+            continue
+        if isinstance(here.get(part), str) and part in ("student", "method", "model"):
+            here[part] = {"name": here[part]}
+        if not isinstance(here.get(part), (dict, list)):
+            here[part] = {}
+        here = here[part]
+    if isinstance(here, list):
+        here[_index(here, last, key)] = value
+    else:
+        here[last] = value
+
+
+def _index(items: list[Any], part: str, key: str) -> int:
+    if not part.isdigit() or int(part) >= len(items):
+        raise ConfigError(f"{key}: no item {part!r}", expected=f"a number below {len(items)}")
+    index = int(part)
+    if isinstance(items[index], str):
+        items[index] = {"name": items[index]}
+    return index
+
+
+def dump(config: RunConfig) -> str:
+    """The whole configuration as YAML, defaults included."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)

@@ -1,0 +1,83 @@
+"""Classification: N rows are N images."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..errors import ModelError
+from ..shapes import IGNORE
+from ..signals import Batch, Signals
+
+
+class Classification:
+    """One label per sample; the measure of good is accuracy.
+
+    Args:
+        classes: number of classes K.
+
+    Example:
+        >>> import torch
+        >>> task = Classification(classes=3)
+        >>> batch = Batch(torch.zeros(2, 4), torch.tensor([0, -100]), torch.arange(2))
+        >>> round(float(task.loss(Signals(torch.zeros(2, 3)), batch)), 4)
+        1.0986
+    """
+
+    name = "classification"
+    metric = "accuracy"
+    higher_is_better = True
+
+    def __init__(self, classes: int) -> None:
+        self.classes = classes
+
+    def call(self, model: nn.Module, batch: Batch) -> Any:
+        """Call a network on a batch."""
+        return model(batch.inputs)
+
+    def signals(self, output: Any) -> Signals:
+        """Turn a network's output into signals with logits ``(N, K)``.
+
+        Raises:
+            ModelError: the output holds no two-dimensional logits.
+        """
+        logits = output if isinstance(output, Tensor) else getattr(output, "logits", None)
+        if logits is None or logits.dim() != 2:
+            got = tuple(logits.shape) if isinstance(logits, Tensor) else type(output).__name__
+            raise ModelError(
+                "the network does not return class scores",
+                got=got,
+                expected="a tensor (N, classes), or an object whose .logits is one",
+                fix="return the logits from forward",
+            )
+        return Signals(logits=logits)
+
+    def rows(self, batch: Batch) -> Batch:
+        """The batch with labels flattened to ``(N,)``; for images it is the batch itself."""
+        return batch
+
+    def loss(self, signals: Signals, batch: Batch) -> Tensor:
+        """Cross-entropy in nats, mean over labelled rows; 0 connected to the graph when none is labelled.
+
+        With mixup or cutmix, ``mixing * CE(labels) + (1 - mixing) * CE(mixed_labels)``.
+        """
+        logits = signals.logits.float() if signals.logits.dtype.itemsize < 4 else signals.logits
+        if batch.mixing is None or batch.mixed_labels is None:
+            total = F.cross_entropy(logits, batch.labels, ignore_index=IGNORE, reduction="sum")
+        else:
+            first, second = (
+                F.cross_entropy(logits, labels, ignore_index=IGNORE, reduction="none")
+                for labels in (batch.labels, batch.mixed_labels)
+            )
+            total = (batch.mixing * first + (1 - batch.mixing) * second).sum()
+        return total / (batch.labels != IGNORE).sum().clamp(min=1)
+
+    def metrics(
+        self, logits: Tensor, labels: Tensor, teacher_logits: Tensor | None = None
+    ) -> dict[str, float]:
+        """The numbers of this task; see ``limbeck.evaluation.metrics``."""
+        from ..evaluation.metrics import classification_metrics
+
+        return classification_metrics(logits, labels, teacher_logits)

@@ -1,0 +1,26 @@
+"""Sources of signals: evaluation mode, no gradients, never in a student's checkpoint."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from ..signals import Batch, Signals
+from .live import Inputs, LiveTeacher
+from .memory import MemoryTeacher
+
+
+class Teacher(Protocol):
+    """Anything that can say something about a batch.
+
+    Attributes:
+        capabilities: what it can give (``logits``, ``features``, ...), checked against a method's ``needs``.
+    """
+
+    capabilities: frozenset[str]
+
+    def signals(self, batch: Batch) -> Signals:
+        """What the teacher says about a batch; tensors without gradients."""
+        ...
+
+
+__all__ = ["Inputs", "LiveTeacher", "MemoryTeacher", "Teacher"]

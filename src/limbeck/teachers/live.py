@@ -1,0 +1,118 @@
+"""A teacher network that is asked anew for every batch."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..signals import Batch, Signals
+from ..tasks import Classification
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a network expects to be fed: image shape and the normalisation it was trained with."""
+
+    channels: int
+    size: tuple[int, int]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+class LiveTeacher:
+    """A frozen network as a source of signals.
+
+    The network is put in evaluation mode, its parameters stop requiring gradients, and it stays outside the
+    student's state, optimiser and wrapper.
+
+    Args:
+        model: the network.
+        task: how its output becomes signals.
+        expects: the inputs it was trained on, where that is known.
+        feeds: the inputs that the data will give; with another normalisation than ``expects`` and
+            ``renormalise``, images are converted on the way in: ``x' = (x * std + mean - mean_t) / std_t``.
+        renormalise: convert instead of letting the guard refuse.
+        name: what reports call it.
+
+    Example:
+        >>> teacher = LiveTeacher(nn.Linear(4, 3), Classification(classes=3))
+        >>> signals = teacher.signals(Batch(torch.zeros(2, 4), torch.zeros(2).long(), torch.arange(2)))
+        >>> tuple(signals.logits.shape), signals.logits.requires_grad
+        ((2, 3), False)
+    """
+
+    capabilities = frozenset({"logits", "exact_views"})
+
+    def __init__(
+        self,
+        model: nn.Module,
+        task: Classification,
+        *,
+        expects: Inputs | None = None,
+        feeds: Inputs | None = None,
+        renormalise: bool = False,
+        name: str = "teacher",
+    ) -> None:
+        self.model = model.eval().requires_grad_(False)
+        self.task, self.expects, self.feeds, self.name = task, expects, feeds, name
+        self.renormalise = renormalise
+        self._scale: Tensor | None = None
+        self._shift: Tensor | None = None
+        if renormalise and expects and feeds and (expects.mean, expects.std) != (feeds.mean, feeds.std):
+            mean, std, mean_t, std_t = (
+                _channels(v) for v in (feeds.mean, feeds.std, expects.mean, expects.std)
+            )
+            self._scale, self._shift = std / std_t, (mean - mean_t) / std_t
+
+    def to(self, device: torch.device, memory_format: torch.memory_format | None = None) -> LiveTeacher:
+        """Move the network to a device, and its four-dimensional weights to a memory format."""
+        self.model.to(device)
+        if memory_format is not None:
+            self.model.to(memory_format=memory_format)  # type: ignore[call-overload]
+        if self._scale is not None and self._shift is not None:
+            self._scale, self._shift = self._scale.to(device), self._shift.to(device)
+        return self
+
+    @torch.no_grad()
+    def signals(self, batch: Batch) -> Signals:
+        """The teacher's signals for a batch, without gradients."""
+        if self._scale is not None and self._shift is not None:
+            inputs = batch.inputs * self._scale + self._shift
+            batch = Batch(inputs, batch.labels, batch.ids, batch.epoch, batch.mixed_labels, batch.mixing)
+        return self.task.signals(self.task.call(self.model, batch))
+
+    @property
+    def parameters(self) -> int:
+        """Number of parameters."""
+        return sum(p.numel() for p in self.model.parameters())
+
+    def fingerprint(self) -> str:
+        """SHA-256 over the weights, so that a resumed run can tell that its teacher is the same."""
+        return fingerprint(self.model.state_dict())
+
+    def state_dict(self) -> dict[str, Any]:
+        """Nothing: a frozen teacher never enters a checkpoint."""
+        return {}
+
+
+def fingerprint(state: dict[str, Tensor]) -> str:
+    """SHA-256 over names, shapes and values of tensors.
+
+    Example:
+        >>> fingerprint({"w": torch.zeros(2)}) == fingerprint({"w": torch.zeros(2)})
+        True
+    """
+    digest = hashlib.sha256()
+    for name, tensor in state.items():
+        digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _channels(values: Sequence[float]) -> Tensor:
+    return torch.tensor(values).view(1, -1, 1, 1)

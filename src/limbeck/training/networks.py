@@ -1,0 +1,135 @@
+"""Networks of a run: by name, from the user's own code, or from an earlier run."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..config import ModelConfig, TeacherConfig
+from ..data import Data
+from ..errors import ModelError, RunError
+from ..models import build
+from ..tasks import Classification
+from ..teachers import Inputs, LiveTeacher
+from .checkpoint import fill, load_weights
+
+OBJECT = "object:"
+"""Marks a network that was handed over in Python and cannot be rebuilt from a name."""
+
+
+def feeds(data: Data) -> Inputs:
+    """What a network trained on this data is fed."""
+    return Inputs(data.channels, data.size, data.mean, data.std)
+
+
+def make(
+    config: ModelConfig,
+    *,
+    classes: int,
+    inputs: Inputs,
+    seed: int | None = None,
+    allow_code: Collection[str] = (),
+) -> nn.Module:
+    """Build a network, freshly initialised from a named stream of the seed, or filled with its weights.
+
+    Args:
+        config: name, options and weights. A name ``module:callable`` is the user's own code.
+        classes: outputs.
+        inputs: channels and size of what it is fed.
+        seed: of the initialisation; None leaves the global generator alone.
+        allow_code: the names ``module:callable`` that the user agreed to run.
+
+    Raises:
+        ModelError: unknown name or option, code that was not allowed or fails, weights that do not fit.
+    """
+    if seed is not None:
+        torch.manual_seed(seed)
+    shape: dict[str, Any] = {"classes": classes, "channels": inputs.channels, "size": inputs.size}
+    if config.name.startswith(OBJECT):
+        raise ModelError(
+            f"the network {config.name.removeprefix(OBJECT)} was handed over in Python",
+            fix="hand it over again: limbeck.Run(path).student(model=...) or limbeck.resume(path, student=...)",
+        )
+    if ":" in config.name:
+        model = _own_code(config, allow_code, shape)
+    else:
+        model = build(config.name, **shape, **config.options)
+    if config.weights is not None:
+        fill(model, load_weights(Path(config.weights)), config.weights)
+    return model
+
+
+def _own_code(config: ModelConfig, allow_code: Collection[str], shape: dict[str, Any]) -> nn.Module:
+    if config.name not in allow_code:
+        raise ModelError(
+            f"{config.name} is code, and a configuration may not run code by itself",
+            fix=f"if you trust it, add --allow-code {config.name}",
+        )
+    module_name, _, attribute = config.name.partition(":")
+    if (here := os.getcwd()) not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        factory = getattr(importlib.import_module(module_name), attribute)
+    except (ImportError, AttributeError) as error:
+        raise ModelError(f"cannot import {config.name}: {error}", fix="check module and callable") from None
+    try:
+        model = factory(**shape, **config.options)
+    except TypeError as error:
+        raise ModelError(
+            f"{config.name} could not be called: {error}",
+            expected=f"a callable that takes {', '.join([*shape, *config.options])} and returns a network",
+        ) from None
+    if not isinstance(model, nn.Module):
+        raise ModelError(
+            f"{config.name} returned no network", got=type(model).__name__, expected="an nn.Module"
+        )
+    return model
+
+
+def named(model: nn.Module) -> ModelConfig:
+    """The configuration entry of a network that was handed over in Python."""
+    return ModelConfig(name=OBJECT + type(model).__name__)
+
+
+def teacher_from(
+    config: TeacherConfig, data: Data, task: Classification, allow_code: Collection[str] = ()
+) -> LiveTeacher:
+    """The teacher that a configuration names: a run's network, or a network with a weights file.
+
+    Raises:
+        RunError: the run is missing or not finished.
+        ModelError: classes, options or weights do not fit.
+    """
+    ours = feeds(data)
+    if config.run is not None:
+        from ..runs import Run
+
+        run = Run(config.run)
+        card = run.card()
+        if card["classes"] != list(data.classes):
+            raise ModelError(
+                f"the teacher of {run.path} has other classes than {data.name}",
+                got=f"{len(card['classes'])}: {', '.join(card['classes'][:5])} ...",
+                expected=f"{len(data.classes)}: {', '.join(data.classes[:5])} ...",
+                fix="train the teacher on the same classes in the same order",
+            )
+        model = run.student(config.checkpoint, allow_code=allow_code)
+        return LiveTeacher(
+            model,
+            task,
+            expects=run.inputs(),
+            feeds=ours,
+            renormalise=config.renormalise,
+            name=card["model"]["name"],
+        )
+    if config.model is None:
+        raise RunError("the teacher has no source", expected="teacher.run or teacher.model with weights")
+    model = make(config.model, classes=len(data.classes), inputs=ours, allow_code=allow_code)
+    return LiveTeacher(model, task, feeds=ours, name=config.model.name)
