@@ -7,7 +7,7 @@ import io
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -74,6 +74,26 @@ def execute(
     return Session(config, record, student, teacher, methods, data, allow_code).run(
         resume, progress, on_guards
     )
+
+
+def examine(config: RunConfig, allow_code: Collection[str] = ()) -> list[Guard]:
+    """The guards' findings for a configuration, without training and without leaving a record."""
+    session = Session(config, Record(Path(config.output or ".")), None, None, (), None, allow_code)
+    return session.inspect()
+
+
+def score(
+    run: Run, split: str, checkpoint: Literal["last", "best"] = "last", allow_code: Collection[str] = ()
+) -> dict[str, float]:
+    """Metrics of a finished run's student on one split, in float32.
+
+    The teacher is asked too where the run had one that can be found again.
+    """
+    train = run.config.train.model_copy(update={"precision": "fp32"})
+    config = run.config.model_copy(update={"train": train})
+    student = run.student(checkpoint, allow_code=allow_code)
+    session = Session(config, Record(run.path), student, None, (), None, allow_code)
+    return session.scores(student.to(session.accelerator.device), split)
 
 
 def default_name(config: RunConfig) -> str:
@@ -240,15 +260,19 @@ class Session:
             self.record.text("config.yaml", dump(self.config))
             self.record.json("environment.json", environment())
 
-    def _guard(self, on_guards: Callable[[list[Guard]], None] | None) -> None:
+    def inspect(self) -> list[Guard]:
+        """The guards' findings."""
         device = self.accelerator.device
         batch = next(self.loader.epoch(0)).to(device, self.memory_format)
         ids = torch.randperm(len(self.data.validation), generator=torch.Generator().manual_seed(0))[:GUARDED]
         held_out = self._loader(self.data.validation, train=False).views.plain(ids)
         self.learner.to(device)
-        guards = inspect(
-            self.learner, self.live, self.task, batch, held_out.to(device, self.memory_format), self.inputs
-        )
+        held_out = held_out.to(device, self.memory_format)
+        with self.accelerator.autocast():
+            return inspect(self.learner, self.live, self.task, batch, held_out, self.inputs)
+
+    def _guard(self, on_guards: Callable[[list[Guard]], None] | None) -> None:
+        guards = self.inspect()
         if rank() == 0:
             self.record.json("guards.json", [guard.row() for guard in guards])
             if on_guards is not None:
@@ -287,13 +311,14 @@ class Session:
                 )
         return self._answers[name]
 
-    def _scores(self, model: nn.Module, name: str) -> dict[str, float]:
+    def scores(self, model: nn.Module, name: str) -> dict[str, float]:
+        """Metrics of a network on the split of that name, with the teacher's where there is one."""
         split = getattr(self.data, name)
         logits, labels = self._predict(model, split)
         return self.task.metrics(logits, labels, self._teacher_logits(name, split))
 
     def _score_validation(self, model: nn.Module) -> dict[str, float]:
-        return self._scores(model, "validation")
+        return self.scores(model, "validation")
 
     def _finish(self, trainer: Trainer) -> None:
         student = trainer.student
@@ -302,7 +327,7 @@ class Session:
         last = {
             "epoch": trainer.epoch,
             "test": self.task.metrics(logits, labels, teacher_logits),
-            "validation": self._scores(student, "validation"),
+            "validation": self.scores(student, "validation"),
         }
         if rank() == 0:
             save_weights(self.record.path / "student.safetensors", student.state_dict())
@@ -310,7 +335,7 @@ class Session:
         best = dict(trainer.best)
         last_state = {name: tensor.clone() for name, tensor in student.state_dict().items()}
         fill(student, load_weights(self.record.path / "best.safetensors"), "best.safetensors")
-        best["test"] = self._scores(student, "test")
+        best["test"] = self.scores(student, "test")
         best["selected_on"] = f"validation {self.task.metric}"
         fill(student, last_state, "the last epoch")
         if rank() != 0:

@@ -1,0 +1,140 @@
+"""Commands, thin: each parses its words and calls the package."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    name="limbeck",
+    help="Distil a large network into a small one, and see whether it helped.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Config = Annotated[Path | None, typer.Argument(help="YAML file", show_default=False)]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[KEY=VALUE]...", help="overrides, such as train.epochs=5", show_default=False),
+]
+Output = Annotated[Path | None, typer.Option("--output", "-o", help="run folder")]
+Resume = Annotated[Path | None, typer.Option("--resume", help="go on with this run")]
+Code = Annotated[
+    list[str] | None,
+    typer.Option("--allow-code", metavar="MODULE:CALLABLE", help="run this code of yours to build a network"),
+]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print(f"limbeck {version('limbeck')}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="print the version")
+    ] = False,
+) -> None:
+    """Distil a large network into a small one, and see whether it helped."""
+
+
+@app.command()
+def demo(
+    output: Output = Path("runs/demo"),
+    seeds: Annotated[int, typer.Option(min=1, help="seeds per method")] = 3,
+) -> None:
+    """Teacher, scratch, KD, DIST and BicKD on handwritten digits, a verdict and a report."""
+    from .demo import run
+
+    run(output or Path("runs/demo"), seeds)
+
+
+@app.command()
+def train(
+    config: Config = None,
+    overrides: Overrides = None,
+    output: Output = None,
+    resume: Resume = None,
+    allow_code: Code = None,
+) -> None:
+    """Train a network on labels alone: a teacher, or the baseline from scratch."""
+    from .train import run
+
+    run("train", config, overrides or [], output, resume, allow_code or [])
+
+
+@app.command()
+def distill(
+    config: Config = None,
+    overrides: Overrides = None,
+    output: Output = None,
+    resume: Resume = None,
+    allow_code: Code = None,
+) -> None:
+    """Train a student under a teacher."""
+    from .train import run
+
+    run("distill", config, overrides or [], output, resume, allow_code or [])
+
+
+@app.command()
+def doctor(config: Config = None, overrides: Overrides = None, allow_code: Code = None) -> None:
+    """Check a configuration, its data, networks and teacher without training."""
+    from .train import check
+
+    check(config, overrides or [], allow_code or [])
+
+
+@app.command()
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="run folder")],
+    split: Annotated[str, typer.Option(help="test or validation")] = "test",
+    checkpoint: Annotated[str, typer.Option(help="last or best")] = "last",
+    allow_code: Code = None,
+) -> None:
+    """Score a finished run's student again, in float32, and print the numbers."""
+    from .inspect import evaluate
+
+    evaluate(run, split, checkpoint, allow_code or [])
+
+
+@app.command()
+def report(
+    runs: Annotated[list[Path], typer.Argument(help="run folders, or folders of runs")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="HTML file")] = Path("report.html"),
+    title: Annotated[str, typer.Option(help="heading of the page")] = "Distillation report",
+) -> None:
+    """Compare runs: verdicts, table, curves and plots in one HTML file."""
+    from .inspect import report
+
+    report(runs, output, title)
+
+
+@app.command()
+def methods() -> None:
+    """List the methods: paper, needs, default weights, status."""
+    from .inspect import methods
+
+    methods()
+
+
+@app.command()
+def export(
+    run: Annotated[Path, typer.Argument(help="run folder")],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="folder to write")] = None,
+    checkpoint: Annotated[str, typer.Option(help="last or best")] = "last",
+    onnx: Annotated[bool, typer.Option("--onnx", help="write ONNX too (needs the export extra)")] = False,
+    allow_code: Code = None,
+) -> None:
+    """Write the student alone: safetensors, a JSON that rebuilds it, and ONNX on request."""
+    from .export import run as write
+
+    write(run, output, checkpoint, onnx, allow_code or [])

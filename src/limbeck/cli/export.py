@@ -1,0 +1,82 @@
+"""``limbeck export``: the student and nothing else."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from ..errors import DependencyError
+from .inspect import choose
+
+
+def run(path: Path, output: Path | None, checkpoint: str, onnx: bool, allow_code: list[str]) -> None:
+    """Write ``student.safetensors`` and ``model.json``, and ``student.onnx`` on request."""
+    from ..files import write_json
+    from ..runs import Run
+    from ..training.checkpoint import save_weights
+
+    run = Run(path)
+    student = run.student(choose(checkpoint), allow_code=allow_code)
+    output = output or run.path / "export"
+    save_weights(output / "student.safetensors", student.state_dict())
+    write_json(output / "model.json", run.card())
+    print(f"student: {output / 'student.safetensors'}")
+    print(f"model:   {output / 'model.json'}")
+    if onnx:
+        error = write_onnx(student, (run.inputs().channels, *run.inputs().size), output / "student.onnx")
+        print(f"onnx:    {output / 'student.onnx'} (largest difference of its logits: {error:.2e})")
+
+
+def write_onnx(student: object, shape: tuple[int, ...], path: Path) -> float:
+    """Write a network as ONNX with a free batch size, and measure how far its outputs are from PyTorch's.
+
+    Args:
+        student: the network, in evaluation mode.
+        shape: of one input, without the batch.
+        path: the file.
+
+    Returns:
+        Largest absolute difference of the logits on 16 random inputs.
+
+    Raises:
+        DependencyError: the export extra is not installed.
+    """
+    import logging
+    import warnings
+
+    import torch
+
+    try:
+        import onnxruntime
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        raise DependencyError(
+            f"ONNX export needs {error.name}", fix="pip install 'limbeck[export]'"
+        ) from None
+    from ..files import write_atomic
+
+    assert isinstance(student, torch.nn.Module)
+    model = student.to(memory_format=torch.contiguous_format).cpu().eval()  # type: ignore[call-overload]
+    inputs = torch.randn(16, *shape, generator=torch.Generator().manual_seed(0))
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    with warnings.catch_warnings(), torch.no_grad(), tempfile.TemporaryDirectory() as folder:
+        warnings.simplefilter("ignore")  # the exporter's own deprecations
+        batch = torch.export.Dim("batch")
+        program = torch.onnx.export(
+            model,
+            (inputs,),
+            dynamo=True,
+            verbose=False,
+            dynamic_shapes=({0: batch},),
+            input_names=["images"],
+            output_names=["logits"],
+        )
+        assert program is not None
+        made = Path(folder) / "student.onnx"
+        program.save(made)
+        data = made.read_bytes()
+        expected = model(inputs).numpy()
+    write_atomic(path, lambda file: file.write(data))
+    session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
+    got = session.run(None, {session.get_inputs()[0].name: inputs.numpy()})[0]
+    return float(abs(got - expected).max())
