@@ -5,14 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..errors import DataError, suggest
+from .arrays import from_arrays, from_datasets
 from .augment import AugmentConfig, Views
+from .cifar import cifar
 from .config import Data, DataConfig
 from .digits import digits
+from .fashion import fashion_mnist
+from .folder import folder
 from .loader import Loader
+from .npz import npz
 from .splits import DatasetSplit, Split, TensorSplit
 
 SOURCES: dict[str, Callable[[DataConfig], Data]] = {
     "digits": digits,
+    "fashion-mnist": fashion_mnist,
+    "cifar10": cifar,
+    "cifar100": cifar,
+    "folder": folder,
+    "npz": npz,
 }
 """Every data set that a configuration can name."""
 
@@ -46,5 +56,7 @@ __all__ = [
     "Split",
     "TensorSplit",
     "Views",
+    "from_arrays",
+    "from_datasets",
     "load",
 ]

@@ -106,7 +106,8 @@ class Views:
         if not (self.config.mixup or self.config.cutmix):
             return Batch(self._normalise(images), labels, ids, epoch)
         others, other_labels = self._moved(plan.partner[ids], plan)
-        mixed, weight = self._mix(images, others, ids, plan)
+        share, weight = _shares(plan, ids, images.shape[-2], images.shape[-1])
+        mixed = images.mul_(share).add_(others.mul_(1 - share))
         return Batch(self._normalise(mixed), labels, ids, epoch, other_labels, weight)
 
     def plan(self, epoch: int) -> Plan:
@@ -139,35 +140,33 @@ class Views:
     def _moved(self, ids: Tensor, plan: Plan) -> tuple[Tensor, Tensor]:
         """Cropped and flipped, float32, not normalised."""
         images, labels = self._raw(ids)
-        if self.config.flip:
-            mirrored = plan.mirrored[ids][:, None, None, None]
-            images = torch.where(mirrored, images.flip(-1), images)
-        pad = self.config.crop_padding
-        if pad:
-            height, width = images.shape[-2:]
-            windows = F.pad(images, (pad, pad, pad, pad)).unfold(2, height, 1).unfold(3, width, 1)
-            images = windows[torch.arange(len(ids)), :, plan.top[ids], plan.left[ids]]
-        return as_float(images), labels
-
-    def _mix(self, images: Tensor, others: Tensor, ids: Tensor, plan: Plan) -> tuple[Tensor, Tensor]:
         height, width = images.shape[-2:]
-        cut, weight = plan.cut[ids], plan.weight[ids]
-        side = (1 - weight.double()).clamp(min=0).sqrt()
-        inside = []
-        for length, centre in zip((height, width), plan.centre[ids].T):
-            half = side * length / 2
-            low = (centre * length - half).round().clamp(0, length)[:, None]
-            high = (centre * length + half).round().clamp(0, length)[:, None]
-            at = torch.arange(length)[None]
-            inside.append((at >= low) & (at < high))
-        box = inside[0][:, :, None] & inside[1][:, None, :]
-        weight = torch.where(cut, 1 - box.flatten(1).sum(1) / (height * width), weight)
-        blend = weight[:, None, None, None]
-        mixed = images * blend + others * (1 - blend)
-        if bool(cut.any()):
-            pasted = torch.where(box[:, None], others, images)
-            mixed = torch.where(cut[:, None, None, None], pasted, mixed)
-        return mixed, weight
+        rows = torch.arange(len(ids))
+        if self.config.flip:
+            images = torch.cat([images, images.flip(-1)])
+            rows = rows + len(ids) * plan.mirrored[ids]
+        if pad := self.config.crop_padding:
+            windows = F.pad(images, (pad, pad, pad, pad)).unfold(2, height, 1).unfold(3, width, 1)
+            images = windows[rows, :, plan.top[ids], plan.left[ids]]
+        elif self.config.flip:
+            images = images.index_select(0, rows)
+        return as_float(images), labels
 
     def _normalise(self, images: Tensor) -> Tensor:
         return images.sub_(self.mean).div_(self.std)
+
+
+def _shares(plan: Plan, ids: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
+    """Share of the own image, per pixel ``(b, 1, h, w)`` and over the whole image ``(b,)``."""
+    cut, weight = plan.cut[ids][:, None, None], plan.weight[ids]
+    side = (1 - weight.double()).clamp(min=0).sqrt()
+    inside = []
+    for length, centre in zip((height, width), plan.centre[ids].T):
+        low = ((centre - side / 2) * length).round()[:, None]
+        high = ((centre + side / 2) * length).round()[:, None]
+        at = torch.arange(length)
+        inside.append((at >= low) & (at < high))
+    outside = ~(inside[0][:, :, None] & inside[1][:, None, :])
+    pixels = torch.where(cut, outside.to(torch.float32), weight[:, None, None])
+    counted = outside.flatten(1).sum(1) / (height * width)
+    return pixels[:, None], torch.where(cut[:, 0, 0], counted, weight)

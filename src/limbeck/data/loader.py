@@ -87,10 +87,9 @@ class Loader:
     def ids(self, epoch: int) -> list[Tensor]:
         """This rank's sample ids of every step of the epoch."""
         n = len(self.views.split)
+        order = torch.arange(n)
         if self.shuffle:
             order = torch.from_numpy(permutation("shuffle", self.seed, epoch, n))
-        else:
-            order = torch.arange(n)
         batches = torch.split(order[: self._used], self.batch_size)
         return [batch.tensor_split(self.world)[self.rank] for batch in batches]
 

@@ -79,7 +79,7 @@ class TensorSplit:
 
     def raw(self, ids: Tensor) -> Tensor:
         """Images as stored (uint8 stays uint8)."""
-        return self.images[ids]
+        return self.images.index_select(0, ids)
 
     def fetch(self, ids: Tensor) -> tuple[Tensor, Tensor]:
         """Images float32 and labels of the given ids."""
