@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_type_hints
 
+from pydantic import TypeAdapter, ValidationError
 from torch import nn
 
 from ..errors import ModelError, suggest
@@ -61,7 +62,7 @@ def build(name: str, *, classes: int, channels: int, size: tuple[int, int], **op
             got=f"classes={classes}, channels={channels}, size={size}",
             expected="positive numbers",
         )
-    return MODELS[name](classes=classes, channels=channels, size=size, **options)
+    return MODELS[name](classes=classes, channels=channels, size=size, **_validated(name, options))
 
 
 def options_of(name: str) -> list[str]:
@@ -74,6 +75,22 @@ def options_of(name: str) -> list[str]:
     from inspect import signature
 
     return [option for option in signature(MODELS[name]).parameters if option not in COMMON]
+
+
+def _validated(name: str, options: dict[str, Any]) -> dict[str, Any]:
+    """Option values, checked against the types that the factory names."""
+    factory: Any = MODELS[name]
+    called = factory.__init__ if isinstance(factory, type) else factory  # type: ignore[misc]
+    hints = get_type_hints(called, include_extras=True) if options else {}
+    for option, value in options.items():
+        try:
+            options[option] = TypeAdapter(hints.get(option, Any)).validate_python(value)
+        except ValidationError as error:
+            expected = error.errors()[0]["msg"].removeprefix("Input should be ")
+            raise ModelError(
+                f"option {option!r} of model {name!r} is wrong", got=repr(value), expected=expected
+            ) from error
+    return options
 
 
 class Description(NamedTuple):

@@ -5,14 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Literal
+from typing import Annotated, Literal
 
+from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
-from ..errors import ModelError
 from ..shapes import Images, Logits
 
 Norm = Literal["batch", "group", "none"]
+Widths = Annotated[Sequence[PositiveInt], Field(min_length=1)]
 
 
 class CNN(nn.Module):
@@ -28,9 +29,6 @@ class CNN(nn.Module):
         widths: channels of each stage.
         norm: ``batch``, ``group`` (8 groups, or fewer where the width asks for it) or ``none``.
 
-    Raises:
-        ModelError: no or non-positive widths, or an unknown norm.
-
     Example:
         >>> net = CNN(classes=10, channels=1, size=(8, 8), widths=(16, 32))
         >>> sum(p.numel() for p in net.parameters())
@@ -43,11 +41,10 @@ class CNN(nn.Module):
         classes: int,
         channels: int,
         size: tuple[int, int],
-        widths: Sequence[int] = (16, 32),
+        widths: Widths = (16, 32),
         norm: Norm = "batch",
     ) -> None:
         super().__init__()
-        check_widths(widths)
         stages = []
         for i, (inputs, outputs) in enumerate(pairwise((channels, *widths))):
             pool = [nn.MaxPool2d(2, ceil_mode=True)] if i else []
@@ -75,9 +72,6 @@ class MLP(nn.Module):
         size: height and width; fixed, unlike the convolutional networks'.
         widths: hidden units of each layer.
 
-    Raises:
-        ModelError: no or non-positive widths.
-
     Example:
         >>> net = MLP(classes=10, channels=1, size=(8, 8), widths=(32,))
         >>> sum(p.numel() for p in net.parameters())
@@ -85,10 +79,9 @@ class MLP(nn.Module):
     """
 
     def __init__(
-        self, *, classes: int, channels: int, size: tuple[int, int], widths: Sequence[int] = (128,)
+        self, *, classes: int, channels: int, size: tuple[int, int], widths: Widths = (128,)
     ) -> None:
         super().__init__()
-        check_widths(widths)
         inputs = channels * size[0] * size[1]
         self.layers = nn.Sequential(
             *(nn.Sequential(nn.Linear(a, b), nn.ReLU()) for a, b in pairwise((inputs, *widths)))
@@ -101,21 +94,9 @@ class MLP(nn.Module):
         return logits
 
 
-def check_widths(widths: Sequence[int]) -> None:
-    """Refuse no widths, and widths that are not positive."""
-    if not widths or any(width < 1 for width in widths):
-        raise ModelError(
-            "the widths of a network must be positive", got=tuple(widths), expected="such as (16, 32)"
-        )
-
-
-def _norm(kind: str, width: int) -> list[nn.Module]:
+def _norm(kind: Norm, width: int) -> list[nn.Module]:
     if kind == "batch":
         return [nn.BatchNorm2d(width)]
     if kind == "group":
         return [nn.GroupNorm(math.gcd(width, 8), width)]
-    if kind == "none":
-        return []
-    raise ModelError(
-        f"unknown norm {kind!r}", expected="batch, group or none", fix="correct the option 'norm'"
-    )
+    return []
