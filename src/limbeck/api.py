@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def distill(
     student: nn.Module | str,
     teacher: nn.Module | Run | str | Path | None,
-    data: Data | str | tuple[Any, Any],
+    data: Data | str | Mapping[str, Any] | tuple[Any, Any],
     *,
     method: str | Method | type[Method] | Sequence[str | Method] | None = "bickd",
     output: str | Path | None = None,
@@ -32,8 +32,9 @@ def distill(
     Args:
         student: a network (trained in place), or the name of one.
         teacher: a trained network, a run or its folder, or None for methods without a teacher.
-        data: the name of a data set, splits from ``limbeck.data``, or a pair (train, test) of
-            ``torch.utils.data.Dataset``s, from whose training part validation is held out.
+        data: the name of a data set, its section of the configuration as a mapping
+            (``{"name": "digits", "train_size": 200}``), splits from ``limbeck.data``, or a pair (train, test)
+            of ``torch.utils.data.Dataset``s, from whose training part validation is held out.
         method: a method's name, class or object, or several; None trains on labels alone.
         output: the run's folder; by default ``runs/<data>-<student>-<method>-seed<seed>``.
         seed: decides initialisation, order and augmentation.
@@ -82,7 +83,7 @@ def distill(
 
 def train(
     model: nn.Module | str,
-    data: Data | str | tuple[Any, Any],
+    data: Data | str | Mapping[str, Any] | tuple[Any, Any],
     *,
     output: str | Path | None = None,
     seed: int = 0,
@@ -143,9 +144,11 @@ def _execute(
         values["student"] = student
     else:
         values["student"] = named(network).model_dump()
-    if isinstance(data, str):
-        values["data"] = {**(values.get("data") or {}), "name": data}
-    splits = None if isinstance(data, str) else _data(data)
+    named_data = (
+        {"name": data} if isinstance(data, str) else dict(data) if isinstance(data, Mapping) else None
+    )
+    splits = _data(data) if named_data is None else None
+    values["data"] = named_data
     if splits is not None:
         values["data"] = {"name": splits.name}
     return execute(

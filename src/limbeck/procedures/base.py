@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from torch import nn
 
@@ -25,6 +25,7 @@ class Update:
     terms: Terms
 
 
+@runtime_checkable
 class Procedure(Protocol):
     """How one step runs.
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from ..signals import Batch, Signals
 from .live import Inputs, LiveTeacher
 from .memory import MemoryTeacher
 
 
+@runtime_checkable
 class Teacher(Protocol):
     """Anything that can say something about a batch.
 

@@ -61,14 +61,9 @@ def accelerator(config: TrainConfig) -> Accelerator:
     AcceleratorState._reset_state()  # another run of this process may have had another precision
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     precision = resolve(config.precision, device)
-    try:
-        return Accelerator(
-            mixed_precision="no" if precision == "fp32" else precision, cpu=device.type == "cpu"
-        )
-    except ValueError as error:
-        raise ConfigError(
-            f"train.precision={precision} does not work here: {error}", fix="use auto"
-        ) from None
+    if precision == "fp16" and device.type == "cpu":
+        raise ConfigError("train.precision=fp16 needs a GPU", fix="use bf16 or auto")
+    return Accelerator(mixed_precision="no" if precision == "fp32" else precision, cpu=device.type == "cpu")
 
 
 class Trainer:

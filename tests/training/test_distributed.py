@@ -1,0 +1,102 @@
+"""Two real processes (gloo) learn what one process learns from the same global batch."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from tests.running import environment, limbeck, write_config
+
+
+def torchrun(*words: object) -> list[str]:
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    return [*launcher, "-m", "limbeck", *map(str, words)]
+
+
+def launch(*words: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        torchrun(*words), env=environment(), capture_output=True, text=True, timeout=300, check=False
+    )
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """No batch statistics, so that two halves of a batch are the whole; 330 images leave an odd last batch."""
+    folder = tmp_path_factory.mktemp("ddp")
+    trained = limbeck(
+        "train", write_config(folder / "t.yaml", student="cnn", train={"epochs": 8}), "-o", folder / "t"
+    )
+    assert trained.returncode == 0, trained.stderr
+    return write_config(
+        folder / "run.yaml",
+        data={"name": "digits", "train_size": 330},
+        teacher={"run": str(folder / "t")},
+        methods=["bickd"],
+        augment={"crop_padding": 1},
+        student={"name": "cnn", "options": {"widths": [8, 8], "norm": "group"}},
+        train={"ema": 0.9, "clip": 1.0, "evaluate_every": 7},
+    )
+
+
+@pytest.fixture(scope="module")
+def one(config: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("one") / "run"
+    done = limbeck("distill", config, "--output", path)
+    assert done.returncode == 0, done.stderr
+    return path
+
+
+def assert_close(first: Path, second: Path) -> None:
+    mine, theirs = (load_file(path / "student.safetensors") for path in (first, second))
+    assert mine.keys() == theirs.keys()
+    for name, tensor in mine.items():
+        torch.testing.assert_close(
+            tensor, theirs[name], rtol=1e-3, atol=2e-5, msg=lambda m, n=name: f"{n}: {m}"
+        )
+
+
+def test_two_processes_learn_what_one_learns(config: Path, one: Path, tmp_path: Path) -> None:
+    done = launch("distill", config, "--output", tmp_path / "two")
+    assert done.returncode == 0, done.stderr
+    assert_close(tmp_path / "two", one)
+    info = json.loads((tmp_path / "two" / "run.json").read_text())
+    assert (info["processes"], info["status"]) == (2, "finished")
+    curves = [
+        [
+            json.loads(line)["loss"]
+            for line in (p / "metrics.jsonl").read_text().splitlines()
+            if '"train"' in line
+        ]
+        for p in (tmp_path / "two", one)
+    ]
+    assert curves[0] == pytest.approx(curves[1], rel=2e-3)
+
+
+def test_stopped_and_resumed(config: Path, tmp_path: Path) -> None:
+    whole, path = tmp_path / "whole", tmp_path / "stopped"
+    assert launch("distill", config, "--output", whole).returncode == 0
+    process = subprocess.Popen(
+        torchrun("distill", config, "--output", path, "train.checkpoint_every=2"),
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while not (path / "metrics.jsonl").exists() and process.poll() is None:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=120)
+    assert json.loads((path / "run.json").read_text())["status"] in ("interrupted", "running")
+    alone = limbeck("distill", "--resume", path)
+    assert alone.returncode == 2
+    assert "another world" in alone.stderr
+    done = launch("distill", "--resume", path)
+    assert done.returncode == 0, done.stderr
+    assert (path / "student.safetensors").read_bytes() == (whole / "student.safetensors").read_bytes()
