@@ -1,0 +1,171 @@
+"""What every loss shares: checks, precision, labels, and a value that carries its own gradient."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from ..errors import ConfigError, ShapeError, suggest
+from ..shapes import IGNORE
+
+Reduction = Literal["mean", "sum", "none"]
+
+
+def pair(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
+    """Detached ``(N, C)`` logits of both networks in one precision, float32 at least.
+
+    Raises:
+        ShapeError: the two are not matrices of one shape; both shapes are named.
+    """
+    if student.dim() != 2 or student.shape != teacher.shape:
+        raise ShapeError(
+            "student and teacher logits do not fit",
+            got=f"student {tuple(student.shape)}, teacher {tuple(teacher.shape)}",
+            expected="the same (N, C) for both",
+            fix="flatten pixels or tokens to rows, and use a teacher with the student's classes",
+        )
+    dtype = torch.promote_types(torch.promote_types(student.dtype, teacher.dtype), torch.float32)
+    return student.detach().to(dtype), teacher.detach().to(dtype)
+
+
+def rows_of(student: Tensor) -> Tensor:
+    """Detached ``(N, C)`` logits of one network, float32 at least."""
+    return pair(student, student)[0]
+
+
+def soft(logits: Tensor, temperature: float) -> Tensor:
+    """Log-probabilities at a temperature."""
+    return torch.log_softmax(logits if temperature == 1 else logits / temperature, 1)
+
+
+def probabilities(logits: Tensor, temperature: float) -> Tensor:
+    """Probabilities at a temperature."""
+    return torch.softmax(logits if temperature == 1 else logits / temperature, 1)
+
+
+def through_softmax(probability: Tensor, gradient: Tensor, temperature: float = 1.0) -> Tensor:
+    """Turn, in place, a gradient for ``softmax(z / T)`` into one for ``z``."""
+    gradient *= probability
+    gradient.addcmul_(probability, gradient.sum(1, keepdim=True), value=-1)
+    return gradient.div_(temperature) if temperature != 1 else gradient
+
+
+class _Known(torch.autograd.Function):
+    """A value whose gradient is known in closed form."""
+
+    @staticmethod
+    def forward(ctx: Any, student: Tensor, value: Tensor, gradient: Tensor) -> Tensor:
+        ctx.save_for_backward(gradient)
+        ctx.dtype = student.dtype
+        return value
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None, None]:
+        (gradient,) = ctx.saved_tensors
+        if upstream.dim():
+            upstream = upstream.unsqueeze(1)
+        return (gradient * upstream).to(ctx.dtype), None, None
+
+
+def wants_gradient(student: Tensor) -> bool:
+    """Whether a gradient has to be computed at all."""
+    return student.requires_grad and torch.is_grad_enabled()
+
+
+def known(student: Tensor, value: Tensor, gradient: Tensor | None) -> Tensor:
+    """Give ``value`` the gradient ``gradient`` (shape of ``student``) with respect to ``student``.
+
+    The closed form spares the recorded graph: one saved tensor, no second softmax. It can be
+    differentiated once; asking for a second derivative raises.
+    """
+    if gradient is None:
+        return value
+    return _Known.apply(student, value, gradient)  # type: ignore[no-any-return, no-untyped-call]
+
+
+def reduced(
+    student: Tensor,
+    rows: Tensor,
+    gradient: Tensor,
+    reduction: Reduction,
+    *,
+    scale: float = 1.0,
+    slope: float = 1.0,
+    count: Tensor | None = None,
+) -> Tensor:
+    """Reduce row values and give the result its gradient.
+
+    Args:
+        student: what is differentiated, ``(N, C)``.
+        rows: the value of each row ``(N,)``, still to be multiplied by ``scale``.
+        gradient: the gradient of each row's value ``(N, C)``, still to be multiplied by ``slope``; changed
+            in place.
+        reduction: ``mean``, ``sum`` or ``none``.
+        scale: factor on the values.
+        slope: factor on the gradients.
+        count: rows that the mean divides by, where it is not all of them.
+    """
+    if reduction == "none":
+        value = rows * scale
+    elif reduction == "sum":
+        value = rows.sum() * scale
+    elif count is None:
+        size = max(len(rows), 1)
+        value, slope = rows.sum() * (scale / size), slope / size
+    else:
+        value = rows.sum() * scale / count
+        gradient = gradient.div_(count)
+    return known(student, value, gradient.mul_(slope) if wants_gradient(student) else None)
+
+
+def nothing(student: Tensor, reduction: Reduction = "mean") -> Tensor:
+    """A 0 (one for each row with ``none``) that is connected to the student's graph."""
+    zeros = torch.zeros_like(student.detach(), dtype=torch.promote_types(student.dtype, torch.float32))
+    return reduced(student, zeros.sum(1), zeros, reduction)
+
+
+def targets(labels: Tensor, rows: int, classes: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Labels fit for indexing, which rows have one, and how many rows that is (at least 1).
+
+    Raises:
+        ShapeError: not one label per row, or a label that is no class and not IGNORE.
+    """
+    if labels.shape != (rows,):
+        raise ShapeError("labels do not fit the logits", got=tuple(labels.shape), expected=f"({rows},)")
+    given = labels != IGNORE
+    safe = labels.where(given, 0)
+    if rows and not labels.is_cuda:
+        low, high = (int(x) for x in torch.aminmax(safe))
+        if low < 0 or high >= classes:
+            raise ShapeError(
+                "a label is not one of the classes",
+                got=low if low < 0 else high,
+                expected=f"0 to {classes - 1}, or {IGNORE} for a row without label",
+                fix="use a network with as many classes as the data has",
+            )
+    return safe.long(), given, given.sum().clamp(min=1)
+
+
+def check_reduction(reduction: str) -> None:
+    """Refuse an unknown reduction."""
+    choice("reduction", reduction, ("mean", "sum", "none"))
+
+
+def choice(name: str, value: str, known_values: Sequence[str]) -> None:
+    """Refuse a value that is not one of the known ones."""
+    if value not in known_values:
+        raise ConfigError(
+            f"{name} is not valid", got=repr(value), expected=suggest(str(value), tuple(known_values))
+        )
+
+
+def positive(**values: float | int) -> None:
+    """Refuse values that are not above 0."""
+    for name, value in values.items():
+        if not value > 0:
+            raise ConfigError(f"{name} is not valid", got=value, expected="a number above 0")
