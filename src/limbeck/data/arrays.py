@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..errors import DataError
 from .assembly import assemble
-from .config import Data
+from .config import Data, Share
 from .splits import DatasetSplit, TensorSplit
 
 
@@ -24,7 +24,7 @@ def from_arrays(
     y_validation: Any = None,
     *,
     classes: Sequence[str] | None = None,
-    validation: float = 0.1,
+    validation: Share = 0.1,
     train_size: int | None = None,
     split_seed: int = 0,
     mean: tuple[float, ...] | None = None,
@@ -112,7 +112,7 @@ def from_datasets(
         (16, 4, 10)
     """
     splits = [DatasetSplit(train, name=f"train of {name}"), DatasetSplit(test, name=f"test of {name}")]
-    share = 0.1
+    share: Share = 0.1
     if isinstance(validation, (int, float)):
         share = validation
     else:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..errors import DataError
-from .config import Data
+from .config import Data, Share
 from .splits import Split
 from .streams import generator
 
@@ -24,7 +24,7 @@ def assemble(
     validation: Split | None = None,
     *,
     classes: Sequence[str],
-    share: float = 0.1,
+    share: Share = 0.1,
     train_size: int | None = None,
     split_seed: int = 0,
     mean: tuple[float, ...] | None = None,
@@ -98,7 +98,7 @@ def check_labels(labels: Tensor, classes: int, what: str) -> None:
         )
 
 
-def resolve_count(share: float, total: int, what: str) -> int:
+def resolve_count(share: Share, total: int, what: str) -> int:
     """Number of images for a fraction (below 1) or a count; 1 to ``total - 1``."""
     count = round(share * total) if share < 1 else int(share)
     if not 1 <= count < total:

@@ -8,6 +8,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from .splits import Split
 
+Share = int | float
+"""Below 1 a fraction, else a number of images."""
+
 
 class DataConfig(BaseModel):
     """Which data, from where, and how they are split.
@@ -31,11 +34,11 @@ class DataConfig(BaseModel):
 
     name: str = "digits"
     path: str | None = None
-    validation: int | float = Field(default=0.1, gt=0)
+    validation: Share = Field(default=0.1, gt=0)
     train_size: int | None = Field(default=None, gt=0)
     split_seed: int = 0
     download: bool = False
-    test: int | float = Field(default=0.2, gt=0)
+    test: Share = Field(default=0.2, gt=0)
     size: int | None = Field(default=None, gt=0)
     channels: int = 3
 

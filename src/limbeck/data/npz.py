@@ -60,19 +60,14 @@ def npz(config: DataConfig) -> Data:
 def _read(path: Path) -> dict[str, np.ndarray]:
     """All arrays by lower-case name."""
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with open(path, "rb") as stream:
+            file = np.load(stream, allow_pickle=False)
+            if not isinstance(file, np.lib.npyio.NpzFile):
+                raise ValueError("a single array")
             arrays = {key.lower(): file[key] for key in file.files}
     except FileNotFoundError as error:
         raise DataError(f"there is no file {path}", fix="correct data.path") from error
-    except (
-        OSError,
-        ValueError,
-        EOFError,
-        zipfile.BadZipFile,
-        zlib.error,
-        AttributeError,
-        TypeError,
-    ) as error:
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         hint = "store plain numbers or text; object arrays need a pickle, and none is ever read"
         raise DataError(f"cannot read {path}", got=error, expected="a whole .npz file", fix=hint) from error
     if not ({"x", "y"} <= arrays.keys() or {"x_train", "y_train", "x_test", "y_test"} <= arrays.keys()):
