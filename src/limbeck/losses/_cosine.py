@@ -11,7 +11,8 @@ def aligned(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Cosine of each vector of ``a`` with its partner in ``b``, and its gradient.
 
-    ``cos = <a, b> / (|a| |b| + eps)``; with ``clamped``, ``<a, b> / (max(|a|, eps) max(|b|, eps))``.
+    ``cos = <a, b> / (|a| |b| + eps)``; with ``clamped``, ``<a, b> / (max(|a|, eps) max(|b|, eps))``, whose
+    gradient passes the clamp as in PyTorch's ``cosine_similarity``.
 
     Args:
         a: ``(N, C)``.
@@ -34,9 +35,10 @@ def aligned(
     tiny = torch.finfo(a.dtype).tiny
     if clamped:
         floor = max(eps, tiny)
-        y = 1 / (size_a.clamp(min=floor) * size_b.clamp(min=floor))
+        clamped_a = size_a.clamp(min=floor)
+        y = 1 / (clamped_a * size_b.clamp(min=floor))
         cos = product * y
-        return cos, torch.where(size_a > floor, -cos / size_a.square().clamp(min=tiny), 0.0), y
+        return cos, -cos / clamped_a / size_a.clamp(min=tiny), y
     y = 1 / (size_a * size_b + max(eps, tiny))
     cos = product * y
     return cos, -cos * y * (size_b / size_a.clamp(min=tiny)), y

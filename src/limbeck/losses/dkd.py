@@ -54,7 +54,7 @@ def dkd(
         >>> dkd(student, teacher, torch.tensor([0]))
         tensor(4.3602)
         >>> dkd(student, teacher, torch.tensor([0]), beta=0.0)
-        tensor(0.4069)
+        tensor(0.4818)
     """
     positive(temperature=temperature)
     check_reduction(reduction)

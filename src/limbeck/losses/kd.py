@@ -68,7 +68,7 @@ def kd(
         >>> kd(student, teacher)
         tensor(0.8337)
         >>> kd(student, teacher, temperature=1.0, reduction="none")
-        tensor([1.1011])
+        tensor([0.7794])
     """
     positive(temperature=temperature)
     choice("form", form, FORMS)

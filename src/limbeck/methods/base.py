@@ -7,9 +7,10 @@ from typing import Any, ClassVar, Literal, NamedTuple
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
+from ..errors import ConfigError
 from ..signals import Batch, Signals
 
-Status = Literal["verified", "reconstructed", "control"]
+Status = Literal["verified", "transcribed", "reconstructed", "control"]
 
 
 class Term(NamedTuple):
@@ -31,14 +32,15 @@ class MethodOptions(BaseModel):
 class Method(nn.Module):
     """A way to teach: a small module that turns two networks' signals into named terms.
 
-    Subclasses set the class attributes below, an ``Options`` class and ``terms``. Learnable helpers
+    Subclasses set the class attributes below, an ``Options`` class and ``forward``. Learnable helpers
     (projectors, banks) are ordinary submodules: they are trained, synchronised and saved with the student.
 
     Attributes:
         name: the name in configuration and tables.
         paper: citation shown by ``limbeck methods``.
-        status: ``verified`` against a published implementation, ``reconstructed`` where the formula could
-            not be had, or ``control`` for a baseline that is no distillation.
+        status: ``verified`` against numbers of a published implementation, ``transcribed`` from its formula
+            without such numbers, ``reconstructed`` where the formula could not be had, or ``control`` for a
+            baseline that is no distillation.
         needs: capabilities that the teacher must have; empty when the method has no teacher.
         label_weight: default weight of the task's own loss (cross-entropy) beside this method.
         weight: default factor on this method's terms.
@@ -59,7 +61,21 @@ class Method(nn.Module):
 
     def __init__(self, **options: Any) -> None:
         super().__init__()
-        self.options = self.Options(**options)
+        from ..config import check
+
+        self.options = check(self.Options, options, f"the options of method {self.name!r}")
+
+    def term_weights(self) -> dict[str, float]:
+        """The weight of each term in this method's sum; a term of weight 0 is not computed."""
+        return {self.name: 1.0}
+
+    def taught(self, teacher: Signals | None) -> Signals:
+        """The teacher's signals, or an error that names the method."""
+        if teacher is None:
+            raise ConfigError(
+                f"method {self.name!r} needs a teacher", fix="set teacher, or choose another method"
+            )
+        return teacher
 
     def forward(self, student: Signals, teacher: Signals | None, batch: Batch) -> Terms:
         """Named terms of one batch.

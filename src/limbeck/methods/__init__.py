@@ -1,0 +1,118 @@
+"""Methods: the visible table of ways to teach."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..errors import ConfigError, suggest
+from .base import Method, MethodOptions, Term, Terms
+from .bickd import BicKD
+from .cskd import CSKD
+from .dist import DIST
+from .dkd import DKD
+from .kd import KD
+from .label_smoothing import LabelSmoothing
+
+METHODS: dict[str, type[Method]] = {
+    "kd": KD,
+    "dkd": DKD,
+    "dist": DIST,
+    "cskd": CSKD,
+    "bickd": BicKD,
+    "label_smoothing": LabelSmoothing,
+}
+"""Name in configuration -> method. Other packages add theirs by the entry-point group ``limbeck.methods``."""
+
+GROUP = "limbeck.methods"
+
+
+def resolve(method: str | type[Method] | Method, options: Mapping[str, Any] | None = None) -> Method:
+    """Make a method from its name, its class, or itself.
+
+    Args:
+        method: a name in ``METHODS`` or of an installed package's entry point, a class, or an instance.
+        options: the method's options; an instance brings its own and takes none.
+
+    Raises:
+        ConfigError: no such method (the nearest is named), or an option is wrong.
+
+    Example:
+        >>> resolve("kd", {"temperature": 2}).options.temperature
+        2.0
+        >>> resolve("bicdk")
+        Traceback (most recent call last):
+        limbeck.errors.ConfigError: no method 'bicdk'; expected 'bickd' (all: bickd, ...)
+    """
+    options = dict(options or {})
+    if isinstance(method, Method):
+        if options:
+            raise ConfigError(
+                f"method {method.name!r} is already made", got=f"options {', '.join(options)}",
+                fix="give the options where it is made",
+            )  # fmt: skip
+        return method
+    if isinstance(method, str):
+        method = METHODS.get(method) or _installed(method)
+    if not (isinstance(method, type) and issubclass(method, Method)):
+        raise ConfigError("not a method", got=repr(method), expected="a name, or a Method class or instance")
+    return method(**options)
+
+
+def _installed(name: str) -> Any:
+    """Load a method of another package; only names that the table does not have come here."""
+    from importlib.metadata import entry_points
+
+    found = {entry.name: entry for entry in entry_points(group=GROUP)}
+    if name not in found:
+        raise ConfigError(f"no method {name!r}", expected=suggest(name, [*METHODS, *found]))
+    try:
+        return found[name].load()
+    except Exception as error:
+        raise ConfigError(
+            f"method {name!r} cannot be loaded from {found[name].value}",
+            got=f"{type(error).__name__}: {error}",
+            fix="mend or reinstall the package that brings it",
+        ) from error
+
+
+def describe() -> list[dict[str, str]]:
+    """One row of strings for each method in the table: name, status, needs, weights, paper.
+
+    Example:
+        >>> {row["name"]: row["weights"] for row in describe()}["bickd"]
+        'labels 0.1, kd 0.9, sample 1, class 1'
+    """
+    rows = []
+    for name, kind in METHODS.items():
+        method = kind()
+        weights = {"labels": method.label_weight} | {
+            term: method.weight * weight for term, weight in method.term_weights().items()
+        }
+        rows.append(
+            {
+                "name": name,
+                "status": method.status,
+                "needs": ", ".join(sorted(method.needs)) or "no teacher",
+                "weights": ", ".join(f"{term} {weight:g}" for term, weight in weights.items()),
+                "paper": method.paper,
+            }
+        )
+    return rows
+
+
+__all__ = [
+    "CSKD",
+    "DIST",
+    "DKD",
+    "KD",
+    "METHODS",
+    "BicKD",
+    "LabelSmoothing",
+    "Method",
+    "MethodOptions",
+    "Term",
+    "Terms",
+    "describe",
+    "resolve",
+]

@@ -1,0 +1,121 @@
+"""From the goldens' names and options to the public API. No formula lives here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from limbeck.losses import dist, dkd, kd
+from limbeck.methods import KD
+from limbeck.signals import Batch, Signals
+from limbeck.tasks import Classification
+from limbeck.training.learner import Learner
+
+Tensors = dict[str, Tensor]
+Adapter = Callable[[Tensors, Tensors, dict[str, Any]], Tensors]
+
+
+def _kd(temperature: str | None = None, **options: Any) -> Adapter:
+    """``kd`` with the temperature under the golden's name for it."""
+
+    def adapter(inputs: Tensors, params: Tensors, hyper: dict[str, Any]) -> Tensors:
+        given = {} if temperature is None else {"temperature": float(hyper[temperature])}
+        return {"loss": kd(inputs["s"], inputs["t"], **given, **options)}
+
+    return adapter
+
+
+def _with_labels(
+    inputs: Tensors, label_weight: float, weight: float, temperature: float, **options: Any
+) -> Tensors:
+    """The weighted sum of cross-entropy and KD that a run would minimise."""
+    s, t, y = inputs["s"], inputs["t"], inputs["y"]
+    method = KD(temperature=temperature, **options)
+    learner = Learner(
+        nn.Identity(), Classification(s.shape[1]), [(method, float(weight))], float(label_weight)
+    )
+    terms = learner.terms(Signals(s), Signals(t), Batch(s, y, torch.arange(len(s))))
+    return {"loss": torch.stack([term.value * term.weight for term in terms.values()]).sum()}
+
+
+def _cls_kd(inputs: Tensors, params: Tensors, hyper: dict[str, Any]) -> Tensors:
+    value = kd(inputs["s"], inputs["t"], temperature=float(hyper["temp"]), form="cross_entropy")
+    return {"loss": value * hyper["alpha"]}
+
+
+def _alpha(inputs: Tensors, params: Tensors, hyper: dict[str, Any]) -> Tensors:
+    return _with_labels(inputs, 1 - hyper["alpha"], hyper["alpha"], hyper["T"])
+
+
+def _divided_by_classes(inputs: Tensors, params: Tensors, hyper: dict[str, Any]) -> Tensors:
+    alpha, classes = hyper["alpha"], inputs["s"].shape[1]
+    return _with_labels(inputs, 1 - alpha, alpha / classes, hyper["T"])
+
+
+def _alpha_beta(inputs: Tensors, params: Tensors, hyper: dict[str, Any]) -> Tensors:
+    return _with_labels(inputs, hyper["alpha"], hyper["beta"], hyper["temperature"])
+
+
+def _squares(inputs: Tensors, params: Tensors, hyper: dict[str, Any]) -> Tensors:
+    share = hyper["distil_weight"]
+    return _with_labels(inputs, 1 - share, share, hyper["temp"], form="mse_probabilities")
+
+
+def _dkd(inputs: Tensors, params: Tensors, hyper: dict[str, Any]) -> Tensors:
+    options = {"alpha": hyper["alpha"], "beta": hyper["beta"], "temperature": hyper["T"]}
+    value = dkd(inputs["s"], inputs["t"], inputs["y"], **{k: float(v) for k, v in options.items()})
+    return {"loss": value}
+
+
+def _dist(inputs: Tensors, params: Tensors, hyper: dict[str, Any]) -> Tensors:
+    options = {"beta": hyper["beta"], "gamma": hyper["gamma"], "temperature": hyper.get("tau", 1)}
+    return {"loss": dist(inputs["s"], inputs["t"], **{k: float(v) for k, v in options.items()})}
+
+
+def _dist_clamped(inputs: Tensors, params: Tensors, hyper: dict[str, Any]) -> Tensors:
+    options = {
+        "beta": hyper["beta"],
+        "gamma": hyper["gamma"],
+        "temperature": hyper["tau"],
+        "eps": hyper["eps"],
+    }
+    floats = {k: float(v) for k, v in options.items()}
+    return {"loss": dist(inputs["s"], inputs["t"], eps_form="clamped", **floats)}
+
+
+def _dist_pixels(inputs: Tensors, params: Tensors, hyper: dict[str, Any]) -> Tensors:
+    pixels = {name: x.movedim(1, -1).flatten(0, -2) for name, x in inputs.items()}
+    return _dist(pixels, params, hyper)
+
+
+CLASSIFICATION: dict[tuple[str, str], Adapter] = {
+    ("kd", "repdistiller"): _kd("T"),
+    ("kd", "mdistiller"): _kd("T"),
+    ("kd", "kdzoo"): _kd("T"),
+    ("kd", "hunto_kldiv"): _kd("tau"),
+    ("kd", "clskd_crossentropy"): _cls_kd,
+    ("kd", "haitongli_mean"): _divided_by_classes,
+    ("kd", "kd_lib_mse"): _squares,
+    ("kd", "zagoruyko_alpha"): _alpha,
+    ("kd", "torchdistill_full"): _alpha_beta,
+    ("kd", "torchdistill_notargets"): _kd("temperature", scale=False),
+    ("kd", "logits_mse"): _kd(form="mse_logits"),
+    ("dkd", "mdistiller"): _dkd,
+    ("dist", "official"): _dist,
+    ("dist", "torchdistill"): _dist_clamped,
+    ("dist", "segmentation4d"): _dist_pixels,
+}
+"""(method, variant) -> adapter."""
+
+LANGUAGE: dict[str, Adapter] = {}
+"""method -> adapter."""
+
+UNSUPPORTED: dict[tuple[str, str] | str, str] = dict.fromkeys(
+    """ab at bss cc ckd crd ctkd dcd dml fitnet fsp ft itrd kdsvd ls_dkd ls_kd mlkd nkd nst ofd one pkt
+    reviewkd rkd rld rrd sdd_dkd sdd_kd sdd_nkd sdd_spp sp ttm vid wsld wttm""".split(),
+    "the method is not in the catalogue yet",
+)
+"""(method, variant), or a whole method -> why it has no adapter."""
