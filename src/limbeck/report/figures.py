@@ -15,6 +15,7 @@ from .plots import Style
 from .records import Array, Record, number
 from .rows import Row
 from .svg import INK
+from .text import counted
 
 
 class Figure(NamedTuple):
@@ -46,7 +47,9 @@ def gains(rows: Sequence[Row], baseline: str, looks: dict[str, Style], key: str)
         return []
     name = {"scratch": "training from scratch", "kd": "KD"}[baseline]
     svg = plots.differences(lines, name, f"{key}-over-{baseline}")
-    return [Figure(svg, f"Gain over {name}", "Small dots are seeds; the bar is the 95 % interval of their mean.")]
+    return [
+        Figure(svg, f"Gain over {name}", "Small dots are seeds; the bar is the 95 % interval of their mean.")
+    ]
 
 
 def learning(group: Group, runs: Sequence[Record], looks: dict[str, Style], key: str) -> list[Figure]:
@@ -91,14 +94,16 @@ def _learning(
     window = max(result.window for _, _, result in drawn)
     bad = sum(get(line) is not None and number(get(line)) is None for run in runs for line in lines(run))
     caption = [f"Each point averages {window} logged steps."] if window > 1 else []
-    caption += [f"{bad} values that are not finite are left out."] if bad else []
+    caption += [f"Left out: {counted(bad, 'value')} not finite."] if bad else []
     return Figure(plots.learning(drawn, name, key, percent), name, " ".join(caption))
 
 
 def calibration(group: Group, rows: Sequence[Row], looks: dict[str, Style], key: str) -> list[Figure]:
     """Reliability diagrams of the teacher and of every method, predictions of all seeds pooled."""
     panels = [("teacher_reliability", list(_taught(group)), _teacher_name(rows), Style(INK, "o"), "")]
-    panels += [("reliability", list(group.of(r.label)), r.title, looks[r.label], r.label) for r in rows if r.label]
+    panels += [
+        ("reliability", list(group.of(r.label)), r.title, looks[r.label], r.label) for r in rows if r.label
+    ]
     found = []
     for place, (prefix, runs, name, look, label) in enumerate(panels):
         bins = _pool(runs, prefix)
@@ -106,7 +111,9 @@ def calibration(group: Group, rows: Sequence[Row], looks: dict[str, Style], key:
             continue
         row = next((r for r in rows if r.label == label), None)
         ece = row.values.get("ece") if row else None
-        caption = f"ECE {100 * ece.mean:.1f} %" + (f", mean of {ece.n} seeds." if ece.n > 1 else ".") if ece else ""
+        caption = (
+            f"ECE {100 * ece.mean:.1f} %" + (f", mean of {ece.n} seeds." if ece.n > 1 else ".") if ece else ""
+        )
         svg = plots.reliability(*bins, look, name, f"{key}-reliability{place}")
         found.append(Figure(svg, name, caption))
     return found
@@ -114,8 +121,10 @@ def calibration(group: Group, rows: Sequence[Row], looks: dict[str, Style], key:
 
 def _pool(runs: Sequence[Record], prefix: str) -> tuple[Array, Array, Array] | None:
     names = [f"{prefix}_{part}" for part in ("count", "confidence", "accuracy")]
-    parts = [[run.arrays[name] for name in names] for run in runs if all(name in run.arrays for name in names)]
-    parts = [part for part in parts if part[0].shape == parts[0][0].shape]
+    parts = [
+        [run.arrays[name] for name in names] for run in runs if all(name in run.arrays for name in names)
+    ]
+    parts = [part for part in parts if all(a.ndim == 1 and a.shape == parts[0][0].shape for a in part)]
     if not parts:
         return None
     count = np.sum([part[0] for part in parts], axis=0).astype(float)
@@ -131,7 +140,9 @@ def fidelity(group: Group, rows: Sequence[Row], key: str) -> tuple[list[Figure],
     for row in rows:
         matrix = counts.get(row.label)
         if matrix is not None:
-            panels.append((row.title, matrix, _blank(100 * matrix / np.maximum(matrix.sum(1, keepdims=True), 1))))
+            panels.append(
+                (row.title, matrix, _blank(100 * matrix / np.maximum(matrix.sum(1, keepdims=True), 1)))
+            )
     top = _top([share for _, _, share in panels])
     found = []
     for place, (name, matrix, share) in enumerate(panels):
@@ -153,13 +164,13 @@ def columns(group: Group, rows: Sequence[Row], key: str) -> tuple[list[Figure], 
     panels = [(_teacher_name(rows), _mean(list(_taught(group)), "teacher_class_cosine"))]
     panels += [(row.title, _mean(group.of(row.label), "class_cosine")) for row in rows if row.label]
     known = [(name, _blank(matrix)) for name, matrix in panels if matrix is not None]
+    known = [(name, matrix) for name, matrix in known if np.isfinite(matrix).any()]
     top = _top([matrix for _, matrix in known])
     found = []
     for place, (name, matrix) in enumerate(known):
-        mean = float(np.nanmean(matrix)) if np.isfinite(matrix).any() else math.nan
         label = f"Class-column cosines of {name}"
         svg = plots.heat(matrix, top, _classes(group), label, ("class", "class"), f"{key}-cosine{place}")
-        found.append(Figure(svg, name, f"Off-diagonal mean {mean:.3f}."))
+        found.append(Figure(svg, name, f"Off-diagonal mean {np.nanmean(matrix):.3f}."))
     return found, top
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .records import Network, Record
+from .records import Network, Record, number
 
 TITLES = {
     "scratch": "From scratch",
@@ -23,7 +23,9 @@ TITLES = {
 BASELINES = ("scratch", "kd")
 
 _FREE = {"name", "output", "seed", "group"}
-_FREE |= {f"train.{key}" for key in ("log_every", "checkpoint_every", "tensorboard", "workers", "threads", "guards")}
+_FREE |= {
+    f"train.{key}" for key in ("log_every", "checkpoint_every", "tensorboard", "workers", "threads", "guards")
+}
 
 
 @dataclass(frozen=True)
@@ -120,6 +122,10 @@ def caveats(group: Group) -> list[str]:
         for key, values in _differing(group.of(label), ()).items():
             shown = ", ".join(dict.fromkeys(map(str, values)))
             found.append(f"Runs of {title(label)} do not share one configuration: {key} is {shown}.")
+    for record in group.counted:
+        if record.results is not None and number(record.results.last.test.get("accuracy")) is None:
+            name = f"{record.run.name} ({title(record.run.label)}, seed {record.run.seed})"
+            found.append(f"The accuracy of {name} is not a finite number: it is in no mean and in no pair.")
     first = [group.of(label)[0] for label in group.labels]
     for key, values in _differing(first, ("methods", "label_weight", "teacher")).items():
         pairs = ", ".join(f"{value} ({title(label)})" for label, value in zip(group.labels, values))

@@ -17,7 +17,7 @@ from .records import Record, read_all
 from .rows import Row
 from .rows import rows as rows_of
 from .svg import SERIES
-from .text import COLUMNS, NONE, Cell, cell, count, sentence
+from .text import COLUMNS, NONE, Cell, cell, count, counted, sentence
 
 TEMPLATES = Path(__file__).parent / "templates"
 MARKS = {"o": "●", "s": "■", "^": "▲", "D": "◆", "v": "▼", "P": "✚", "X": "✖", "p": "⬟"}
@@ -61,6 +61,7 @@ def render(records: Sequence[Record], title: str = "Limbeck report") -> str:
         lstrip_blocks=True,
     )
     environment.filters["drawn"] = Markup  # only svg.draw's output, which is escaped there
+    environment.filters["counted"] = counted
     style, script = (TEMPLATES / name for name in ("style.css", "script.js"))
     code = script.read_text(encoding="utf-8")
     anchors = {id(record): f"run-{place}" for place, record in enumerate(records)}
@@ -77,7 +78,8 @@ def render(records: Sequence[Record], title: str = "Limbeck report") -> str:
         "span": _span(records),
         "reconstructed": any(record.run.reconstructed for record in records),
     }
-    return environment.get_template("page.html.jinja").render(context)
+    text = environment.get_template("page.html.jinja").render(context)
+    return text.encode("utf-8", "replace").decode("utf-8")  # JSON may hold halves of characters
 
 
 def _group(group: Group, key: str) -> dict[str, Any]:

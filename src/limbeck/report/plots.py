@@ -72,7 +72,9 @@ def differences(
             y = -place
             left = axes.get_yaxis_transform()
             paper = {"facecolor": PAPER, "edgecolor": "none", "pad": 1.5}
-            axes.text(0.0, y + 0.32, name, transform=left, va="center", fontsize=10, bbox=paper)
+            short = name if len(name) <= 44 else name[:43] + "…"
+            text = axes.text(0.0, y + 0.32, short, transform=left, va="center", fontsize=10, bbox=paper)
+            text.set_in_layout(False)
             axes.plot([100 * v for v in seeds], [y - 0.2] * len(seeds), "o", color=MUTED, markersize=3)
             if interval.n > 1:
                 ends = [100 * interval.low, 100 * interval.high]

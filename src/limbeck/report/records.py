@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import zipfile
+import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +13,12 @@ from typing import Any, Literal, TypeVar
 
 import numpy as np
 import yaml
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ..errors import RunError
 
-Array = np.ndarray[Any, Any]
+Array = NDArray[Any]
 T = TypeVar("T", bound=BaseModel)
 
 _EVALUATE = "run `limbeck evaluate` on the run to write it again, or leave the run out"
@@ -179,7 +181,9 @@ def read_all(paths: Iterable[Path | str]) -> list[Record]:
     """
     found: dict[Path, Path] = {}
     for path in map(Path, paths):
-        inside = [path] if (path / "run.json").is_file() else sorted(f.parent for f in path.glob("**/run.json"))
+        inside = (
+            [path] if (path / "run.json").is_file() else sorted(f.parent for f in path.glob("**/run.json"))
+        )
         for folder in inside or [path]:
             found.setdefault(folder.resolve(), folder)
     if not found:
@@ -244,7 +248,8 @@ def _lines(file: Path, finished: bool) -> list[dict[str, Any]]:
             continue
         try:
             line = json.loads(text)
-            if not isinstance(line["step"], int) or not isinstance(line["kind"], str):
+            whole = isinstance(line["step"], int) and isinstance(line["kind"], str)
+            if not whole or not isinstance(line.get("terms") or {}, dict):
                 raise TypeError
         except (ValueError, TypeError, KeyError, RecursionError):
             if number == len(numbered) and not finished:
@@ -268,7 +273,20 @@ def _arrays(file: Path) -> dict[str, Array]:
     if not file.is_file():
         raise _damaged(file, "the file is missing", _EVALUATE)
     try:
-        with np.load(file, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
-        raise _damaged(file, f"it is not a readable .npz archive ({error})", _EVALUATE) from None
+        with file.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+    except (
+        OSError,
+        ValueError,
+        EOFError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        zipfile.BadZipFile,
+        zlib.error,
+    ):
+        raise _damaged(file, "it is not a readable .npz archive of plain arrays", _EVALUATE) from None
+    for name, array in arrays.items():
+        if array.dtype.kind not in "biuf":
+            raise _damaged(file, f"{name} holds no numbers", _EVALUATE)
+    return arrays

@@ -74,10 +74,22 @@ def rows(group: Group, moment: Moment = "last") -> list[Row]:
     for summary in summarise({label: seeds for label, seeds in by_seed.items() if seeds}, BASELINES):
         runs = tuple(r for r in group.of(summary.label) if _at(r, moment))
         values = _means(runs, METRICS, lambda r, name: _metric(r, moment, name))
-        values |= _means(runs, COSTS, _cost) | _means(runs, ("seconds",), lambda r, _: r.run.seconds or math.nan)
+        values |= _means(runs, COSTS, _cost) | _means(
+            runs, ("seconds",), lambda r, _: r.run.seconds or math.nan
+        )
         name = title(summary.label, runs)
         found.append(
-            Row(group.name, summary.label, name, "student", moment, runs, values, summary.verdicts, summary.failed)
+            Row(
+                group.name,
+                summary.label,
+                name,
+                "student",
+                moment,
+                runs,
+                values,
+                summary.verdicts,
+                summary.failed,
+            )
         )
     return found
 
@@ -88,10 +100,12 @@ def _teacher(group: Group, moment: Moment) -> Row:
     own = []
     for network, student, run in group.teachers:
         taught = student.results.teacher if student.results else None
-        measured = run.results.cost if run is not None and run.results else (taught.cost if taught else None) or {}
+        measured = (
+            run.results.cost if run is not None and run.results else (taught.cost if taught else None) or {}
+        )
         figures = _numbers(taught) | {k: v for k in COSTS if (v := number(measured.get(k))) is not None}
         if network.parameters is not None:
-            figures["parameters"] = network.parameters
+            figures["parameters"] = float(network.parameters)
         if run is not None:
             own.append(run)
             figures |= {"seconds": run.run.seconds} if run.run.seconds else {}

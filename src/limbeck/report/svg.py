@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import warnings
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
 from typing import Any
@@ -43,10 +44,11 @@ _STYLE: dict[str, Any] = {
     "lines.linewidth": 1.6,
     "image.composite_image": False,
 }
+_NOT_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 _SVG, _LINK = "{http://www.w3.org/2000/svg}", "{http://www.w3.org/1999/xlink}href"
 
 
-def draw(paint: Callable[[Any], object], label: str, key: str, size: tuple[float, float] = (340, 240)) -> str:
+def draw(paint: Callable[[Any], object], label: str, key: str, size: tuple[int, int] = (340, 240)) -> str:
     """Draw one pair of axes and return it as an ``<svg>`` element.
 
     The same picture and key give the same text. No ``pyplot``, no global state.
@@ -70,7 +72,8 @@ def draw(paint: Callable[[Any], object], label: str, key: str, size: tuple[float
     from matplotlib.figure import Figure
 
     style: Any = _STYLE | {"svg.hashsalt": key}
-    with matplotlib.rc_context(style):
+    with matplotlib.rc_context(style), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=r"(?s).*Glyph .* missing")  # the browser has more fonts
         figure = Figure(figsize=(size[0] / 72, size[1] / 72), layout="constrained", facecolor="none")
         axes = figure.add_subplot(facecolor="none")
         paint(axes)
@@ -82,7 +85,7 @@ def draw(paint: Callable[[Any], object], label: str, key: str, size: tuple[float
 
 def _inline(document: str, label: str, key: str) -> str:
     ET.register_namespace("", _SVG.strip("{}"))
-    root = ET.fromstring(document)
+    root = ET.fromstring(_NOT_XML.sub("\ufffd", document))
     for parent in list(root.iter()):
         for child in list(parent):
             if child.tag in (_SVG + "metadata", _SVG + "style"):

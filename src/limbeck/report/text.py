@@ -48,7 +48,9 @@ class Sentence(NamedTuple):
 
 COLUMNS = (
     Column("accuracy", "Accuracy, %", "on the test split; ± is half of the 95 % interval over seeds", True),
-    Column("agreement", "Agreement, %", "test images on which student and teacher predict the same class", True),
+    Column(
+        "agreement", "Agreement, %", "test images on which student and teacher predict the same class", True
+    ),
     Column("nll", "NLL", "negative log-likelihood of the true class, nats", False),
     Column("ece", "ECE, %", "expected calibration error, 15 bins of equal width", False),
     Column("parameters", "Parameters", "of the network that is deployed", False),
@@ -172,7 +174,7 @@ def significant(value: float) -> str:
     return f"{value:.{max(0, 2 - math.floor(math.log10(abs(value))))}f}"
 
 
-def count(value: float) -> str:
+def count(value: float | int) -> str:
     """A large count with its unit.
 
     Example:
@@ -184,6 +186,16 @@ def count(value: float) -> str:
             shown = value / size
             return f"{shown:.0f} {unit}" if shown >= 100 else f"{shown:.1f} {unit}"
     return f"{value:.0f}"
+
+
+def counted(n: int, noun: str) -> str:
+    """A number of things.
+
+    Example:
+        >>> counted(1, "run"), counted(3, "run")
+        ('1 run', '3 runs')
+    """
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
 
 
 def percent(interval: Interval) -> str:
