@@ -28,13 +28,21 @@ def pair(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
             expected="the same (N, C) for both",
             fix="flatten pixels or tokens to rows, and use a teacher with the student's classes",
         )
-    dtype = torch.promote_types(torch.promote_types(student.dtype, teacher.dtype), torch.float32)
-    return student.detach().to(dtype), teacher.detach().to(dtype)
+    return wide(student, teacher.dtype), wide(teacher, student.dtype)
 
 
-def rows_of(student: Tensor) -> Tensor:
-    """Detached ``(N, C)`` logits of one network, float32 at least."""
-    return pair(student, student)[0]
+def wide(x: Tensor, other: torch.dtype = torch.float32) -> Tensor:
+    """Detached, in the wider of its own and the other precision, float32 at least."""
+    x = x.detach()
+    if x.dtype == other and x.dtype in (torch.float32, torch.float64):
+        return x
+    return x.to(torch.promote_types(torch.promote_types(x.dtype, other), torch.float32))
+
+
+def rows_and_classes(student: Tensor) -> None:
+    """Refuse logits that are no matrix."""
+    if student.dim() != 2:
+        raise ShapeError("the logits are no matrix", got=tuple(student.shape), expected="(N, C)")
 
 
 def soft(logits: Tensor, temperature: float) -> Tensor:
@@ -64,12 +72,18 @@ class _Known(torch.autograd.Function):
         return value
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None, None]:
-        (gradient,) = ctx.saved_tensors
-        if upstream.dim():
-            upstream = upstream.unsqueeze(1)
-        return (gradient * upstream).to(ctx.dtype), None, None
+        # Without a graph to make there is nothing to guard, and the guard costs as much as a small loss.
+        return (_guarded if torch.is_grad_enabled() else _scaled)(ctx, upstream), None, None
+
+
+def _scaled(ctx: Any, upstream: Tensor) -> Tensor:
+    (gradient,) = ctx.saved_tensors
+    found: Tensor = gradient * (upstream[:, None] if upstream.dim() else upstream)
+    return found if found.dtype == ctx.dtype else found.to(ctx.dtype)
+
+
+_guarded = once_differentiable(_scaled)
 
 
 def wants_gradient(student: Tensor) -> bool:
@@ -96,30 +110,35 @@ def reduced(
     *,
     scale: float = 1.0,
     slope: float = 1.0,
-    count: Tensor | None = None,
+    given: Tensor | None = None,
 ) -> Tensor:
     """Reduce row values and give the result its gradient.
 
     Args:
         student: what is differentiated, ``(N, C)``.
-        rows: the value of each row ``(N,)``, still to be multiplied by ``scale``.
+        rows: the value of each row ``(N,)``, still to be multiplied by ``scale``; changed in place.
         gradient: the gradient of each row's value ``(N, C)``, still to be multiplied by ``slope``; changed
             in place.
         reduction: ``mean``, ``sum`` or ``none``.
         scale: factor on the values.
         slope: factor on the gradients.
-        count: rows that the mean divides by, where it is not all of them.
+        given: rows that count, None for all; the mean is over them.
     """
+    if given is not None:
+        rows.masked_fill_(~given, 0.0)
+        gradient.masked_fill_(~given[:, None], 0.0)
     if reduction == "none":
-        value = rows * scale
+        value = rows.mul_(scale)
     elif reduction == "sum":
         value = rows.sum() * scale
-    elif count is None:
+    elif given is None:
         size = max(len(rows), 1)
-        value, slope = rows.sum() * (scale / size), slope / size
+        value = rows.sum() * (scale / size)
+        slope = slope / size
     else:
+        count = given.sum().clamp_(min=1)
         value = rows.sum() * scale / count
-        gradient = gradient.div_(count)
+        gradient.div_(count)
     return known(student, value, gradient.mul_(slope) if wants_gradient(student) else None)
 
 
@@ -129,26 +148,29 @@ def nothing(student: Tensor, reduction: Reduction = "mean") -> Tensor:
     return reduced(student, zeros.sum(1), zeros, reduction)
 
 
-def targets(labels: Tensor, rows: int, classes: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Labels fit for indexing, which rows have one, and how many rows that is (at least 1).
+def targets(labels: Tensor, rows: int, classes: int) -> tuple[Tensor, Tensor | None]:
+    """Labels fit for indexing, and which rows have one (None: all, as far as is known without waiting).
 
     Raises:
         ShapeError: not one label per row, or a label that is no class and not IGNORE.
     """
     if labels.shape != (rows,):
         raise ShapeError("labels do not fit the logits", got=tuple(labels.shape), expected=f"({rows},)")
-    given = labels != IGNORE
-    safe = labels.where(given, 0)
+    labels = labels.long()
     if rows and not labels.is_cuda:
-        low, high = (int(x) for x in torch.aminmax(safe))
-        if low < 0 or high >= classes:
+        low, high = (int(x) for x in torch.aminmax(labels))
+        if low >= 0 and high < classes:
+            return labels, None
+        wrong = labels[((labels < 0) & (labels != IGNORE)) | (labels >= classes)]
+        if len(wrong):
             raise ShapeError(
                 "a label is not one of the classes",
-                got=low if low < 0 else high,
+                got=int(wrong[0]),
                 expected=f"0 to {classes - 1}, or {IGNORE} for a row without label",
                 fix="use a network with as many classes as the data has",
             )
-    return safe.long(), given, given.sum().clamp(min=1)
+    given = labels != IGNORE
+    return labels.where(given, 0), given
 
 
 def check_reduction(reduction: str) -> None:

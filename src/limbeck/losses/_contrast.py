@@ -14,7 +14,11 @@ Form = Literal["infonce", "orthogonal"]
 
 @dataclass(frozen=True, slots=True)
 class Contrast:
-    """How vectors are contrasted; the fields are the options of ``bickd``."""
+    """How vectors are contrasted; the fields are the options of ``bickd``.
+
+    ``bounded`` says that the logits are known to be small enough for their plain exponentials: one of each
+    entry then serves both directions. Otherwise sums are taken in the log domain.
+    """
 
     tau: float
     form: Form
@@ -22,6 +26,7 @@ class Contrast:
     mu: float
     own_negatives: bool
     chunk: int | None
+    bounded: bool
 
     def __call__(
         self, student: Tensor, teacher: Tensor, groups: Tensor | None, together: bool, differentiate: bool
@@ -52,8 +57,6 @@ class _Work:
         self.n = len(student)
         chunk = how.chunk or (self.n if self.n <= 4096 else max(1, 2**24 // self.n))
         self.blocks = [slice(i, min(i + chunk, self.n)) for i in range(0, self.n, chunk)]
-        self.anchors_t = {"both": 0.5, "teacher": 1.0, "student": 0.0}[how.direction]
-        self.anchors_s = 1 - self.anchors_t
 
     def same(self, block: slice) -> Tensor | None:
         """Which pairs are of one group."""
@@ -82,63 +85,80 @@ class _Work:
             self.diagonal(x, block).fill_(-torch.inf)
         return x
 
+    def mass(self, x: Tensor) -> Tensor:
+        """Logits to what is summed: exponentials, or themselves when the sums are logarithms."""
+        return x.exp_() if self.how.bounded else x
+
+    def total(self, mass: Tensor, dim: int) -> Tensor:
+        """Sum of masses."""
+        return mass.sum(dim) if self.how.bounded else mass.logsumexp(dim)
+
+    def join(self, a: Tensor, b: Tensor) -> Tensor:
+        """Sum of two totals."""
+        return a + b if self.how.bounded else torch.logaddexp(a, b)
+
+    def share(self, mass: Tensor, total: Tensor) -> Tensor:
+        """Softmax: each mass over its total; ``mass`` is overwritten."""
+        return mass.div_(total) if self.how.bounded else mass.sub_(total).exp_()
+
+    def slope(self, mass: Tensor, of_t: Tensor | None, of_s: Tensor | None) -> Tensor:
+        """Softmax of the teacher's anchors over rows plus that of the student's over columns."""
+        if of_t is None or of_s is None:
+            total = of_s if of_t is None else of_t
+            assert total is not None
+            return self.share(mass, total)
+        if self.how.bounded:
+            return mass.mul_(of_t.reciprocal() + of_s.reciprocal())
+        return self.share(mass.clone(), of_t).add_(self.share(mass, of_s))
+
+    def own_mass(self, vectors: Tensor, block: slice) -> Tensor:
+        """Masses of the negatives of the anchors' own side."""
+        return self.mass(self.logits(vectors, vectors, block, own=True))
+
     def infonce(self, differentiate: bool) -> tuple[Tensor, Tensor | None]:
-        """Two passes over the blocks: the normalisers of both directions, then the gradient."""
-        s, t, single = self.s, self.t, len(self.blocks) == 1
-        norm_t = s.new_empty(self.n)
-        norm_s = s.new_full((self.n,), -torch.inf)
-        attraction = s.new_zeros(())
-        x = s
+        """Two passes over the blocks: the totals of both directions, then the gradient."""
+        s, t, how = self.s, self.t, self.how
+        from_t, from_s = how.direction != "student", how.direction != "teacher"
+        sides = from_t + from_s
+        pulls, of_t, of_s, mass = [], [], None, s
         for block in self.blocks:
             x = self.logits(t, s, block, own=False)
             weights = self.positives(block)
-            attraction += (self.diagonal(x, block) if weights is None else x * weights).sum()
-            if self.anchors_t:
-                norm_t[block] = x.logsumexp(1)
-                if self.how.own_negatives:
-                    norm_t[block] = self.with_own(norm_t, t, block)
-            if self.anchors_s:
-                norm_s = x.logsumexp(0) if single else torch.logaddexp(norm_s, x.logsumexp(0))
-        if self.anchors_s and self.how.own_negatives:
-            for block in self.blocks:
-                norm_s[block] = self.with_own(norm_s, s, block)
-        value = -attraction
-        if self.anchors_t:
-            value += self.anchors_t * norm_t.sum()
-        if self.anchors_s:
-            value += self.anchors_s * norm_s.sum()
+            pulls.append((self.diagonal(x, block) if weights is None else x * weights).sum())
+            mass = self.mass(x)
+            if from_t:
+                total = self.total(mass, 1)
+                own = how.own_negatives
+                of_t.append(self.join(total, self.total(self.own_mass(t, block), 1)) if own else total)
+            if from_s:
+                total = self.total(mass, 0)
+                of_s = total if of_s is None else self.join(of_s, total)
+        if of_s is not None and how.own_negatives:
+            parts = [self.total(self.own_mass(s, block), 1) for block in self.blocks]
+            of_s = self.join(of_s, torch.cat(parts))
+        totals = [*of_t, *([] if of_s is None else [of_s])]
+        zero = s.new_zeros(())
+        value = sum(((total.log() if how.bounded else total).sum() for total in totals), zero) / sides
+        value = (value - sum(pulls, zero)) / self.n
         if not differentiate:
-            return value / self.n, None
+            return value, None
 
-        gradient = torch.zeros_like(s)
-        for block in self.blocks:
-            x = x if single else self.logits(t, s, block, own=False)
-            slope = self.slopes(x, norm_t[block], norm_s)
+        gradient = torch.empty_like(s)
+        for number, block in enumerate(self.blocks):
+            if number or len(self.blocks) > 1:
+                mass = self.mass(self.logits(t, s, block, own=False))
+            slope = self.slope(mass, of_t[number][:, None] if from_t else None, of_s)
             weights = self.positives(block)
             if weights is None:
-                self.diagonal(slope, block).sub_(1)
+                self.diagonal(slope, block).sub_(sides)
             else:
-                slope -= weights
-            gradient.addmm_(slope.T, t[block])
-            if self.anchors_s and self.how.own_negatives:
-                x = self.logits(s, s, block, own=True)
-                slope = x.sub_(norm_s[block, None]).exp_().mul_(self.anchors_s)
+                slope.sub_(weights, alpha=sides)
+            torch.addmm(gradient, slope.T, t[block], beta=min(number, 1), out=gradient)
+            if of_s is not None and how.own_negatives:
+                slope = self.share(self.own_mass(s, block), of_s[block, None])
                 gradient.addmm_(slope.T, s[block])
                 gradient[block] += slope @ s
-        return value / self.n, gradient.div_(self.n * self.how.tau)
-
-    def with_own(self, norm: Tensor, vectors: Tensor, block: slice) -> Tensor:
-        """Normalisers that also count the negatives of the anchor's own side."""
-        return torch.logaddexp(norm[block], self.logits(vectors, vectors, block, own=True).logsumexp(1))
-
-    def slopes(self, x: Tensor, norm_t: Tensor, norm_s: Tensor) -> Tensor:
-        """Weighted softmax over rows plus that over columns; ``x`` is overwritten."""
-        if not self.anchors_s:
-            return x.sub_(norm_t[:, None]).exp_()
-        if not self.anchors_t:
-            return x.sub_(norm_s).exp_()
-        rows = torch.sub(x, norm_t[:, None]).exp_()
-        return rows.add_(x.sub_(norm_s).exp_()).mul_(0.5)
+        return value, gradient.div_(self.n * how.tau * sides)
 
     def orthogonal(self, differentiate: bool) -> tuple[Tensor, Tensor | None]:
         """Partners at 1, others at 0, in squares."""

@@ -57,8 +57,7 @@ def unit(x: Tensor, dim: int, eps: float) -> tuple[Tensor, Tensor]:
     return x / size, size
 
 
-def through_unit(direction: Tensor, size: Tensor, gradient: Tensor, dim: int, eps: float) -> Tensor:
+def through_unit(direction: Tensor, size: Tensor, gradient: Tensor, dim: int) -> Tensor:
     """Turn, in place, a gradient for the unit vectors into one for the vectors."""
-    along = (gradient * direction).sum(dim, keepdim=True)
-    gradient.addcmul_(direction, along.masked_fill_(size <= eps, 0), value=-1)
+    gradient.addcmul_(direction, (gradient * direction).sum(dim, keepdim=True), value=-1)
     return gradient.div_(size)

@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ..shapes import IGNORE, Labels, Logits, Value
+from ..shapes import Labels, Logits, Value
 from ._common import (
     choice,
     known,
@@ -111,27 +111,34 @@ def bickd(
     s, t = pair(student, teacher)
     if not student.numel():
         return nothing(student)
-    how = Contrast(contrast_temperature, form, direction, mu, student_negatives, chunk_size)
+    bounded = similarity == "cosine" and contrast_temperature >= 1 / 40
+    how = Contrast(contrast_temperature, form, direction, mu, student_negatives, chunk_size, bounded)
     p, q = probabilities(s, temperature), probabilities(t, temperature)
     kinds = _kinds(t, labels) if mask_same_label or multi_positive or classes == "present" else None
-    gradient = torch.zeros_like(p) if wants_gradient(student) else None
-    value = p.new_zeros(())
+    differentiate = wants_gradient(student)
     scale = None if similarity == "dot" else eps
+    parts, gradient = [], None
     if sample_weight:
         groups = kinds if mask_same_label or multi_positive else None
-        value += _side(how, p, q, groups, multi_positive, sample_weight, scale, gradient)
+        part, gradient = _side(how, p, q, groups, multi_positive, scale, differentiate)
+        parts.append((sample_weight, part))
+        if gradient is not None and sample_weight != 1:
+            gradient *= sample_weight
     if class_weight:
         columns = torch.unique(kinds) if kinds is not None and classes == "present" else None
-        part_p, part_q = (p, q) if columns is None else (p[:, columns], q[:, columns])
-        part = gradient if columns is None or gradient is None else torch.zeros_like(part_p)
-        value += _side(
-            how, part_p.T, part_q.T, None, False, class_weight, scale, None if part is None else part.T
-        )
-        if columns is not None and gradient is not None and part is not None:
-            gradient.index_add_(1, columns, part)
-    if gradient is not None:
-        through_softmax(p, gradient, temperature)
-    return known(student, value, gradient)
+        some_p, some_q = (p.T, q.T) if columns is None else (p.T[columns], q.T[columns])
+        part, slope = _side(how, some_p, some_q, None, False, scale, differentiate)
+        parts.append((class_weight, part))
+        if slope is not None and columns is not None:
+            gradient = torch.zeros_like(p) if gradient is None else gradient
+            gradient.T.index_add_(0, columns, slope, alpha=class_weight)
+        elif slope is not None:
+            slope = slope.T if class_weight == 1 else slope.T.mul_(class_weight)
+            gradient = slope if gradient is None else gradient.add_(slope)
+    if not parts:
+        return nothing(student)
+    value = sum((weight * part for weight, part in parts), p.new_zeros(()))
+    return known(student, value, None if gradient is None else through_softmax(p, gradient, temperature))
 
 
 def bickd_sample(
@@ -229,8 +236,8 @@ def _kinds(teacher: Tensor, labels: Tensor | None) -> Tensor:
     """The class of each row: its label, or the teacher's argmax where it has none."""
     if labels is None:
         return teacher.argmax(1)
-    index, _, _ = targets(labels, *teacher.shape)
-    return torch.where(labels == IGNORE, teacher.argmax(1), index)
+    index, given = targets(labels, *teacher.shape)
+    return index if given is None else torch.where(given, index, teacher.argmax(1))
 
 
 def _side(
@@ -239,18 +246,13 @@ def _side(
     q: Tensor,
     groups: Tensor | None,
     together: bool,
-    weight: float,
     eps: float | None,
-    gradient: Tensor | None,
-) -> Tensor:
-    """Weighted contrast of the rows of ``p`` and ``q``; its gradient is added to ``gradient``."""
+    differentiate: bool,
+) -> tuple[Tensor, Tensor | None]:
+    """Contrast of the rows of ``p`` and ``q``, and its gradient for ``p``."""
     if eps is None:
-        value, part = how(p, q, groups, together, gradient is not None)
-    else:
-        (s, size), (t, _) = unit(p, 1, eps), unit(q, 1, eps)
-        value, part = how(s, t, groups, together, gradient is not None)
-        if part is not None:
-            through_unit(s, size, part, 1, eps)
-    if gradient is not None and part is not None:
-        gradient.add_(part, alpha=weight)
-    return value * weight
+        return how(p, q, groups, together, differentiate)
+    (s, size), (t, _) = unit(p, 1, eps), unit(q, 1, eps)
+    value, gradient = how(s, t, groups, together, differentiate)
+    del t
+    return value, None if gradient is None else through_unit(s, size, gradient, 1)

@@ -94,7 +94,7 @@ def cswt(
     s, t = pair(student, teacher)
     if not student.numel():
         return nothing(student)
-    temperatures = cswt_temperatures(s, t, low=low, high=high)
+    temperatures = _temperatures(s, t, low, high)
     factor = temperatures.mean().square() * alpha
     return _columns(student, s, t, temperatures[:, None], factor, eps)
 
@@ -122,14 +122,19 @@ def cswt_temperatures(student: Logits, teacher: Logits, *, low: float = 2.0, hig
         >>> cswt_temperatures(student, teacher)
         tensor([2., 6.])
     """
-    s, t = pair(student, teacher)
+    return _temperatures(*pair(student, teacher), low, high)
+
+
+def _temperatures(s: Tensor, t: Tensor, low: float, high: float) -> Tensor:
     if not s.numel():
         return s.new_full((len(s),), low)
-    cos = aligned(torch.softmax(s, 1), torch.softmax(t, 1), 1, 1e-8)[0].squeeze(1)
+    p, q = torch.softmax(s, 1), torch.softmax(t, 1)
+    sizes = torch.linalg.vector_norm(p, dim=1) * torch.linalg.vector_norm(q, dim=1)
+    cos = p.mul_(q).sum(1).div_(sizes.add_(1e-8))
     least, most = torch.aminmax(cos)
     spread = most - least
-    share = torch.where(spread > 1e-8, (most - cos) / spread.clamp(min=1e-8), 0.0)
-    return low + (high - low) * share
+    share = (most - cos).div_(spread.clamp(min=1e-8)) * (spread > 1e-8)
+    return share.mul_(high - low).add_(low)
 
 
 def _columns(

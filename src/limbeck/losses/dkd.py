@@ -59,7 +59,7 @@ def dkd(
     positive(temperature=temperature)
     check_reduction(reduction)
     s, t = pair(student, teacher)
-    index, given, count = targets(labels, *student.shape)
+    index, given = targets(labels, *student.shape)
     if student.shape[1] < 2 or not student.numel():
         return nothing(student, reduction)
     column = index[:, None]
@@ -78,10 +78,8 @@ def dkd(
     q.scatter_(1, column, push)
     rows = rest.mul_(beta).add_(binary.squeeze(1), alpha=alpha)
 
-    rows.masked_fill_(~given, 0.0)
-    q.masked_fill_(~given[:, None], 0.0)
     return reduced(
-        student, rows, q, reduction, scale=temperature * temperature, slope=temperature, count=count
+        student, rows, q, reduction, scale=temperature * temperature, slope=temperature, given=given
     )
 
 

@@ -6,7 +6,7 @@ import torch
 
 from ..errors import ConfigError
 from ..shapes import Labels, Logits, Rows, Value
-from ._common import Reduction, check_reduction, nothing, reduced, rows_of, targets
+from ._common import Reduction, check_reduction, nothing, reduced, rows_and_classes, targets, wide
 
 
 def label_smoothing(
@@ -42,17 +42,17 @@ def label_smoothing(
     check_reduction(reduction)
     if not 0 <= smoothing <= 1:
         raise ConfigError("smoothing is not valid", got=smoothing, expected="a number from 0 to 1")
-    s = rows_of(student)
-    index, given, count = targets(labels, *student.shape)
+    rows_and_classes(student)
+    index, given = targets(labels, *student.shape)
     if not student.numel():
         return nothing(student, reduction)
-    column, classes = index[:, None], student.shape[1]
-    log_p = torch.log_softmax(s, 1)
-    rows = log_p.gather(1, column).squeeze(1).mul_(smoothing - 1)
+    column, uniform = index[:, None], smoothing / student.shape[1]
+    log_p = torch.log_softmax(wide(student), 1)
+    rows = log_p.gather(1, column).squeeze(1)
     if smoothing:
-        rows -= log_p.sum(1).mul_(smoothing / classes)
-    gradient = log_p.exp_().sub_(smoothing / classes)
-    gradient.scatter_add_(1, column, torch.full_like(column, smoothing - 1, dtype=s.dtype))
-    rows.masked_fill_(~given, 0.0)
-    gradient.masked_fill_(~given[:, None], 0.0)
-    return reduced(student, rows, gradient, reduction, count=count)
+        rows = log_p.sum(1).mul_(uniform).add_(rows, alpha=1 - smoothing)
+    gradient = log_p.exp_()
+    if smoothing:
+        gradient -= uniform
+    gradient.scatter_(1, column, smoothing - 1, reduce="add")
+    return reduced(student, rows, gradient, reduction, scale=-1.0, given=given)

@@ -1,0 +1,140 @@
+"""Comparing two ways of doing the same in one run, by alternating pairs.
+
+A benchmark calls ``compare`` (time) and ``compare_memory`` (peak of what PyTorch allocates on the CPU) and ends with
+``finish``, which prints a table and then one line of JSON per figure:
+``{"name": ..., "ratio": ..., "goal": ..., "better": "lower" | "higher", "pairs": n}``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from statistics import median
+from typing import Any, Literal
+
+import torch
+
+Better = Literal["lower", "higher"]
+Call = Callable[[], Any]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One figure: the ratio of ours to the reference, and both sides in their unit."""
+
+    name: str
+    ratio: float
+    goal: float
+    better: Better
+    pairs: int
+    ours: float
+    reference: float
+    unit: str
+
+    @property
+    def met(self) -> bool:
+        return self.ratio <= self.goal if self.better == "lower" else self.ratio >= self.goal
+
+    def line(self) -> str:
+        keys = {"name": self.name, "ratio": round(self.ratio, 4), "goal": self.goal, "better": self.better}
+        return json.dumps({**keys, "pairs": self.pairs})
+
+
+def compare(
+    name: str,
+    ours: Call,
+    reference: Call,
+    *,
+    goal: float = 1.0,
+    better: Better = "lower",
+    pairs: int = 40,
+    warmup: int = 5,
+    least: float = 2e-3,
+) -> Figure:
+    """Median over pairs of our time to the reference's; the order alternates from pair to pair.
+
+    Args:
+        name: name of the figure.
+        ours: called without arguments.
+        reference: does the same work.
+        goal: the ratio to reach.
+        better: ``lower`` gives ours / reference in time, ``higher`` the speed-up reference / ours.
+        pairs: measured pairs.
+        warmup: calls of each side before.
+        least: seconds that one measurement lasts at least; short calls are repeated to fill it.
+    """
+    for _ in range(warmup):
+        ours()
+        reference()
+    repeats = max(1, round(least / max(seconds(reference, 3), 1e-7)))
+    samples = []
+    for pair in range(pairs):
+        if pair % 2:
+            b = seconds(reference, repeats)
+            a = seconds(ours, repeats)
+        else:
+            a = seconds(ours, repeats)
+            b = seconds(reference, repeats)
+        samples.append((a, b))
+    ratio = median(a / b if better == "lower" else b / a for a, b in samples)
+    mine, theirs = (1e3 * median(side) for side in zip(*samples, strict=True))
+    return Figure(name, ratio, goal, better, pairs, mine, theirs, "ms")
+
+
+def seconds(call: Call, repeats: int) -> float:
+    """Mean wall time of a call."""
+    start = time.perf_counter()
+    for _ in range(repeats):
+        call()
+    return (time.perf_counter() - start) / repeats
+
+
+def compare_memory(name: str, ours: Call, reference: Call, *, goal: float = 1.0) -> Figure:
+    """Ratio of the peaks of allocated memory; one pair, since allocations do not vary."""
+    for call in (ours, reference):
+        call()
+    a, b = peak_memory(ours) / 2**20, peak_memory(reference) / 2**20
+    return Figure(name, a / b, goal, "lower", 1, a, b, "MiB")
+
+
+def peak_memory(call: Call) -> int:
+    """Peak bytes that a call holds on the CPU beyond what was held before, by the profiler's record of every
+    allocation and release (workspaces inside kernels included)."""
+    with torch.profiler.profile(
+        activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True
+    ) as record:
+        call()
+    events = [event for event in record.profiler.kineto_results.events() if event.name() == "[memory]"]
+    held = peak = 0
+    for event in sorted(events, key=lambda event: event.start_ns()):
+        held += event.nbytes()
+        peak = max(peak, held)
+    return peak
+
+
+def arguments(description: str | None) -> argparse.Namespace:
+    """Command line shared by all benchmarks."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--quick", action="store_true", help="fewer pairs, at most a minute")
+    parser.add_argument("--threads", type=int, default=1, help="threads of PyTorch (default 1)")
+    found = parser.parse_args()
+    torch.set_num_threads(found.threads)
+    return found
+
+
+def finish(figures: Iterable[Figure]) -> None:
+    """Print the table, then the lines of JSON."""
+    figures = list(figures)
+    width = max(len(figure.name) for figure in figures)
+    print(f"{'':{width}}  {'ours':>10}  {'reference':>10}        ratio   goal")
+    for figure in figures:
+        mark = "" if figure.met else "  MISSED"
+        print(
+            f"{figure.name:{width}}  {figure.ours:10.4g}  {figure.reference:10.4g} {figure.unit:4}"
+            f"  {figure.ratio:6.3f}  {figure.goal:5.2f}{mark}"
+        )
+    for figure in figures:
+        print(figure.line())

@@ -1,0 +1,135 @@
+"""Each loss, forward and backward, against a direct transcription of its formula in the same run.
+
+    python benchmarks/losses.py [--quick] [--threads N]
+
+Time is the median over alternating pairs; memory is the peak of all CPU allocations of one forward and backward,
+workspaces inside kernels included (``_pairs.peak_memory``). Both sides get the same float32 logits.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from _pairs import Figure, arguments, compare, compare_memory, finish
+from torch import Tensor
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "src"))
+from limbeck import losses
+
+Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
+SIZES = ((64, 100), (256, 1000))
+
+
+def kd(s: Tensor, t: Tensor, y: Tensor) -> Tensor:
+    return F.kl_div(F.log_softmax(s / 4, 1), F.softmax(t / 4, 1), reduction="batchmean") * 16
+
+
+def dkd(s: Tensor, t: Tensor, y: Tensor) -> Tensor:
+    p, q, rows = (s / 4).softmax(1), (t / 4).softmax(1), torch.arange(len(y))
+    p_y, q_y = p[rows, y], q[rows, y]
+    b_s, b_t = torch.stack([p_y, 1 - p_y], 1), torch.stack([q_y, 1 - q_y], 1)
+    target = F.kl_div(b_s.log(), b_t, reduction="batchmean")
+    hidden = F.one_hot(y, s.shape[1]).bool()
+    rest_s, rest_t = (x.div(4).masked_fill(hidden, -1000.0) for x in (s, t))
+    rest = F.kl_div(F.log_softmax(rest_s, 1), F.softmax(rest_t, 1), reduction="batchmean")
+    return 16 * (target + 8 * rest)
+
+
+def dist(s: Tensor, t: Tensor, y: Tensor) -> Tensor:
+    def far(a: Tensor, b: Tensor) -> Tensor:
+        a, b = a - a.mean(1, keepdim=True), b - b.mean(1, keepdim=True)
+        return 1 - ((a * b).sum(1) / (a.norm(dim=1) * b.norm(dim=1) + 1e-8)).mean()
+
+    p, q = (s / 4).softmax(1), (t / 4).softmax(1)
+    return 16 * (far(p, q) + far(p.T, q.T))
+
+
+def columns(p: Tensor, q: Tensor) -> Tensor:
+    return 1 - ((p * q).sum(0) / (p.norm(dim=0) * q.norm(dim=0) + 1e-8)).mean()
+
+
+def cosine_similarity_kd(s: Tensor, t: Tensor, y: Tensor) -> Tensor:
+    return 2 * 16 * columns((s / 4).softmax(1), (t / 4).softmax(1))
+
+
+def cswt(s: Tensor, t: Tensor, y: Tensor) -> Tensor:
+    with torch.no_grad():
+        p, q = s.softmax(1), t.softmax(1)
+        cos = (p * q).sum(1) / (p.norm(dim=1) * q.norm(dim=1) + 1e-8)
+        temperature = 2 + 4 * (cos.max() - cos) / (cos.max() - cos.min())
+    p, q = (s / temperature[:, None]).softmax(1), (t / temperature[:, None]).softmax(1)
+    return 2 * temperature.mean() ** 2 * columns(p, q)
+
+
+def label_smoothing(s: Tensor, t: Tensor, y: Tensor) -> Tensor:
+    log_p = F.log_softmax(s, 1)
+    return 0.9 * F.nll_loss(log_p, y) - 0.1 * log_p.mean(1).mean()
+
+
+def contrast(a: Tensor, b: Tensor, groups: Tensor | None) -> Tensor:
+    m = F.normalize(b, dim=1, eps=1e-8) @ F.normalize(a, dim=1, eps=1e-8).T / 0.1
+    own = torch.arange(len(m))
+    if groups is not None:
+        hidden = (groups[:, None] == groups) & (own[:, None] != own)
+        m = m.masked_fill(hidden, -torch.inf)
+    return (F.cross_entropy(m, own) + F.cross_entropy(m.T, own)) / 2
+
+
+def bickd(s: Tensor, t: Tensor, y: Tensor) -> Tensor:
+    p, q = (s / 4).softmax(1), (t / 4).softmax(1)
+    return contrast(p, q, y) + contrast(p.T, q.T, None)
+
+
+def bickd_sample(s: Tensor, t: Tensor, y: Tensor) -> Tensor:
+    return contrast((s / 4).softmax(1), (t / 4).softmax(1), y)
+
+
+def bickd_class(s: Tensor, t: Tensor, y: Tensor) -> Tensor:
+    return contrast((s / 4).softmax(1).T, (t / 4).softmax(1).T, None)
+
+
+PAIRS: dict[str, tuple[Loss, Loss]] = {
+    "kd": (lambda s, t, y: losses.kd(s, t), kd),
+    "dkd": (losses.dkd, dkd),
+    "dist": (lambda s, t, y: losses.dist(s, t), dist),
+    "cosine_similarity_kd": (lambda s, t, y: losses.cosine_similarity_kd(s, t), cosine_similarity_kd),
+    "cswt": (lambda s, t, y: losses.cswt(s, t), cswt),
+    "label_smoothing": (lambda s, t, y: losses.label_smoothing(s, y), label_smoothing),
+    "bickd": (losses.bickd, bickd),
+    "bickd_sample": (losses.bickd_sample, bickd_sample),
+    "bickd_class": (losses.bickd_class, bickd_class),
+}
+
+
+def step(loss: Loss, s: Tensor, t: Tensor, y: Tensor) -> Callable[[], Tensor]:
+    """Forward and backward; returns the gradient."""
+
+    def call() -> Tensor:
+        return torch.autograd.grad(loss(s, t, y), s)[0]
+
+    return call
+
+
+def main() -> None:
+    pairs = 31 if arguments(__doc__).quick else 151
+    figures: list[Figure] = []
+    for n, c in SIZES:
+        generator = torch.Generator().manual_seed(0)
+        s, t = (3 * torch.randn(n, c, generator=generator) for _ in range(2))
+        s.requires_grad_()
+        y = torch.randint(c, (n,), generator=generator)
+        for name, (ours, reference) in PAIRS.items():
+            a, b = step(ours, s, t, y), step(reference, s, t, y)
+            torch.testing.assert_close(ours(s, t, y), reference(s, t, y), rtol=1e-4, atol=1e-5)
+            torch.testing.assert_close(a(), b(), rtol=1e-3, atol=1e-3 * float(b().abs().max()))
+            figures.append(compare(f"losses/{name}/{n}x{c}/time", a, b, pairs=pairs))
+            figures.append(compare_memory(f"losses/{name}/{n}x{c}/memory", a, b))
+    finish(figures)
+
+
+if __name__ == "__main__":
+    main()
