@@ -32,7 +32,7 @@ def pictures(name: str, key: str = "k") -> list[str]:
         plots.reliability(bins, bins / 6, bins / 7, style, name, f"{key}2"),
         plots.heat(MATRIX, 1.0, [name, "_b", "$x$"], name, (name, name), f"{key}3", 0.5, str),
         plots.heat(np.full((30, 30), np.nan), 0.0, [], name, ("a", "b"), f"{key}4"),
-        plots.cost([(name, style.colour, "o", interval, interval)] * 3, name, f"{key}5", log=True),
+        plots.cost([(name, style.colour, "o", interval, interval)] * 3, name, f"{key}5"),
     ]
 
 

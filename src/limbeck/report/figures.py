@@ -176,13 +176,13 @@ def columns(group: Group, rows: Sequence[Row], key: str) -> tuple[list[Figure], 
 
 def cost(rows: Sequence[Row], looks: dict[str, Style], key: str) -> list[Figure]:
     """Accuracy against parameters, latency and training time."""
-    kinds = (
-        ("parameters", "Parameters", True),
-        ("latency_ms_1", "Latency of one image, ms", False),
-        ("seconds", "Training time, s", False),
-    )
+    kinds = {
+        "parameters": "Parameters",
+        "latency_ms_1": "Latency of one image, ms",
+        "seconds": "Training time, s",
+    }
     found = []
-    for name, what, log in kinds:
+    for name, what in kinds.items():
         points = [
             (row.title, looks[row.label].colour if row.label else INK, looks[row.label].marker if row.label else "*",
              row.values[name], row.values["accuracy"])
@@ -190,7 +190,7 @@ def cost(rows: Sequence[Row], looks: dict[str, Style], key: str) -> list[Figure]
             if name in row.values and "accuracy" in row.values and row.values[name].mean > 0
         ]  # fmt: skip
         if len(points) > 1:
-            found.append(Figure(plots.cost(points, what, f"{key}-cost-{name}", log), what))
+            found.append(Figure(plots.cost(points, what, f"{key}-cost-{name}"), what))
     return found
 
 

@@ -17,7 +17,7 @@ from .records import Record, read_all
 from .rows import Row
 from .rows import rows as rows_of
 from .svg import SERIES
-from .text import COLUMNS, NONE, Cell, cell, count, counted, sentence
+from .text import COLUMNS, NONE, Cell, cell, count, counted, sentence, significant
 
 TEMPLATES = Path(__file__).parent / "templates"
 MARKS = {"o": "●", "s": "■", "^": "▲", "D": "◆", "v": "▼", "P": "✚", "X": "✖", "p": "⬟"}
@@ -173,6 +173,9 @@ def _regime(group: Group) -> list[tuple[str, str]]:
         budget += [f"batches of {batch}"] if batch else []
         say("Budget of each run", ", ".join([*budget, *([run.precision] if run.precision else [])]))
         say("Seeds", str(run.seed))
+    for _, _, own in group.teachers:
+        if own is not None and "train" in own.run.samples:
+            say("Teacher trained on", f"{own.run.data}: {counted(own.run.samples['train'], 'sample')}")
     joined = {"Seeds": ", "}
     judged = [("Judged by", "test accuracy of the last epoch")] if group.counted else []
     return [(name, joined.get(name, " / ").join(values)) for name, values in found.items()] + judged
@@ -196,7 +199,7 @@ def _run(record: Record, place: int) -> dict[str, Any]:
         "moments": moments,
         "metrics": [(name, [_figure(moment.test.get(name)) for _, moment in moments]) for name in names],
         "command": " ".join(map(str, command)) if isinstance(command, list) else "",
-        "seconds": NONE if record.run.seconds is None else f"{record.run.seconds:.0f} s",
+        "seconds": NONE if record.run.seconds is None else f"{significant(record.run.seconds)} s",
     }
 
 

@@ -162,22 +162,28 @@ def heat(
     return draw(paint, name, key, (300, 300))
 
 
-def cost(
-    points: Sequence[tuple[str, str, str, Interval, Interval]], what: str, key: str, log: bool = False
-) -> str:
-    """Accuracy with its interval against one cost; points are (name, colour, marker, cost, accuracy)."""
+def cost(points: Sequence[tuple[str, str, str, Interval, Interval]], what: str, key: str) -> str:
+    """Accuracy with its interval against one cost, logarithmic when costs differ much.
+
+    Args:
+        points: (name, colour, marker, cost, accuracy) each.
+        what: the cost's name and unit.
+        key: prefix of every id.
+    """
 
     def paint(axes: Any) -> None:
-        places = _apart([math.log(cost.mean) if log else cost.mean for _, _, _, cost, _ in points])
+        costs = [cost.mean for _, _, _, cost, _ in points]
+        log = max(costs) > 5 * min(costs)
+        places = _apart([math.log(value) if log else value for value in costs])
         for place, (_, colour, marker, _, accuracy) in zip(places, points):
             x = math.exp(place) if log else place
             if accuracy.n > 1:
                 axes.plot([x, x], [100 * accuracy.low, 100 * accuracy.high], color=colour, linewidth=1.4)
             axes.plot([x], [100 * accuracy.mean], marker=marker, color=colour, markersize=7, linestyle="")
+        axes.margins(x=0.12, y=0.1)
         if log:
             axes.set_xscale("log")
             _plain_log(axes.xaxis)
-        axes.margins(x=0.12, y=0.1)
         axes.set_ylabel("test accuracy, %")
 
     return draw(paint, f"Test accuracy against {what}", key)
@@ -189,7 +195,7 @@ def _apart(places: list[float]) -> list[float]:
     found = []
     for number, place in enumerate(places):
         close = [i for i, other in enumerate(places) if abs(other - place) <= 0.02 * span]
-        found.append(place + (close.index(number) - (len(close) - 1) / 2) * 0.035 * span)
+        found.append(place + (close.index(number) - (len(close) - 1) / 2) * 0.024 * span)
     return found
 
 
@@ -201,10 +207,11 @@ def _plain_log(axis: Any) -> None:
 
     def write(value: float, _: object = None) -> str:
         if value >= 1000:
-            return count(value)
+            return count(value).replace(".0 ", " ")
         text = significant(value)
         return text.rstrip("0").rstrip(".") if "." in text else text
 
-    axis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=6))
+    low, high = axis.get_view_interval()
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 100 * low else (1,)))
     axis.set_major_formatter(FuncFormatter(write))
     axis.set_minor_formatter(NullFormatter())
