@@ -133,6 +133,7 @@ class RunConfig(Section):
     methods: tuple[MethodConfig, ...] = ()
     label_weight: float | None = Field(None, ge=0, description="weight of cross-entropy; null: the method's")
     train: TrainConfig = TrainConfig()
+    latency: bool = Field(True, description="time the student at the end, about a second")
 
     @field_validator("student", mode="before")
     @classmethod
@@ -271,6 +272,8 @@ def apply(values: dict[str, Any], override: str) -> None:
         here = here[part]
     if isinstance(here, list):
         here[_index(here, last, key)] = value
+    elif last.isdigit():
+        raise ConfigError(f"{key}: there is no list to number", fix=f"write {'.'.join(parents)}=[...]")
     else:
         here[last] = value
 

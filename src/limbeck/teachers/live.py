@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -61,6 +60,7 @@ class LiveTeacher:
         self.model = model.eval().requires_grad_(False)
         self.task, self.expects, self.feeds, self.name = task, expects, feeds, name
         self.renormalise = renormalise
+        self._answers: dict[Hashable, Tensor] = {}
         self._scale: Tensor | None = None
         self._shift: Tensor | None = None
         if renormalise and expects and feeds and (expects.mean, expects.std) != (feeds.mean, feeds.std):
@@ -95,9 +95,11 @@ class LiveTeacher:
         """SHA-256 over the weights, so that a resumed run can tell that its teacher is the same."""
         return fingerprint(self.model.state_dict())
 
-    def state_dict(self) -> dict[str, Any]:
-        """Nothing: a frozen teacher never enters a checkpoint."""
-        return {}
+    def remember(self, key: Hashable, ask: Callable[[], Tensor]) -> Tensor:
+        """The answer known by this key, asked the first time; a frozen teacher does not change its mind."""
+        if key not in self._answers:
+            self._answers[key] = ask()
+        return self._answers[key]
 
 
 def fingerprint(state: dict[str, Tensor]) -> str:

@@ -86,5 +86,7 @@ def _gathered(
     def everywhere(x: Signals) -> Signals:
         return Signals(gather(x.logits), {name: gather(f) for name, f in x.features.items()})
 
-    batch = Batch(rows.inputs, gather(rows.labels), gather(rows.ids), rows.epoch)
+    mixed = None if rows.mixed_labels is None else gather(rows.mixed_labels)
+    mixing = None if rows.mixing is None else gather(rows.mixing)
+    batch = Batch(rows.inputs, gather(rows.labels), gather(rows.ids), rows.epoch, mixed, mixing)
     return everywhere(signals), None if teacher is None else everywhere(teacher), batch

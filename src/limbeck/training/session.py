@@ -43,7 +43,7 @@ def execute(
     config: RunConfig,
     *,
     student: nn.Module | None = None,
-    teacher: nn.Module | None = None,
+    teacher: nn.Module | LiveTeacher | None = None,
     methods: Collection[Method] = (),
     data: Data | None = None,
     resume: bool = False,
@@ -56,7 +56,8 @@ def execute(
     Args:
         config: the run.
         student: network to train instead of building ``config.student``.
-        teacher: network that teaches instead of ``config.teacher``.
+        teacher: who teaches instead of ``config.teacher``; a ``LiveTeacher`` shared by several runs is asked
+            about each evaluation split only once.
         methods: method objects instead of ``config.methods``.
         data: splits instead of loading ``config.data``.
         resume: go on with the run in ``config.output`` instead of starting one.
@@ -110,7 +111,7 @@ class Session:
         config: RunConfig,
         record: Record,
         student: nn.Module | None,
-        teacher: nn.Module | None,
+        teacher: nn.Module | LiveTeacher | None,
         methods: Collection[Method],
         data: Data | None,
         allow_code: Collection[str],
@@ -124,7 +125,6 @@ class Session:
         self.learner = self._learner(student, methods, allow_code)
         self.teacher: Teacher | None = self._teacher(teacher, allow_code)
         self.loader = self._loader(self.data.train, train=True)
-        self._answers: dict[str, Tensor] = {}
 
     # --------------------------------------------------------------------------------------------- parts
 
@@ -153,10 +153,12 @@ class Session:
             )
         return Learner(student, self.task, pairs, label_weight)
 
-    def _teacher(self, model: nn.Module | None, allow_code: Collection[str]) -> Teacher | None:
+    def _teacher(self, model: nn.Module | LiveTeacher | None, allow_code: Collection[str]) -> Teacher | None:
         config = self.config
         live: LiveTeacher
-        if model is not None:
+        if isinstance(model, LiveTeacher):
+            live = model
+        elif model is not None:
             live = LiveTeacher(model, self.task, feeds=self.inputs, name=type(model).__name__)
         elif config.teacher is not None:
             live = teacher_from(config.teacher, self.data, self.task, allow_code)
@@ -298,24 +300,26 @@ class Session:
                 self.memory_format,
             )
 
-    def _teacher_logits(self, name: str, split: Split) -> Tensor | None:
+    def _teacher_logits(self, split: Split) -> Tensor | None:
         """The teacher's answers on a split, asked once."""
         live = self.live
         if live is None:
             return None
-        if name not in self._answers:
+
+        def ask() -> Tensor:
             with self.accelerator.autocast():
                 loader = self._loader(split, train=False)
-                self._answers[name], _ = predict(
-                    live.signals, loader, self.task, self.accelerator.device, self.memory_format
-                )
-        return self._answers[name]
+                return predict(live.signals, loader, self.task, self.accelerator.device, self.memory_format)[
+                    0
+                ]
+
+        return live.remember((split, self.accelerator.mixed_precision), ask)
 
     def scores(self, model: nn.Module, name: str) -> dict[str, float]:
         """Metrics of a network on the split of that name, with the teacher's where there is one."""
         split = getattr(self.data, name)
         logits, labels = self._predict(model, split)
-        return self.task.metrics(logits, labels, self._teacher_logits(name, split))
+        return self.task.metrics(logits, labels, self._teacher_logits(split))
 
     def _score_validation(self, model: nn.Module) -> dict[str, float]:
         return self.scores(model, "validation")
@@ -323,7 +327,7 @@ class Session:
     def _finish(self, trainer: Trainer) -> None:
         student = trainer.student
         logits, labels = self._predict(student, self.data.test)
-        teacher_logits = self._teacher_logits("test", self.data.test)
+        teacher_logits = self._teacher_logits(self.data.test)
         last = {
             "epoch": trainer.epoch,
             "test": self.task.metrics(logits, labels, teacher_logits),
@@ -341,11 +345,12 @@ class Session:
         if rank() != 0:
             return
         shape = (self.data.channels, *self.data.size)
-        results: dict[str, Any] = {"last": last, "best": best, "cost": cost(student, shape), "teacher": None}
+        price = cost(student, shape, latency=self.config.latency)
+        results: dict[str, Any] = {"last": last, "best": best, "cost": price, "teacher": None}
         if teacher_logits is not None and self.live is not None:
             results["teacher"] = {
                 "test": self.task.metrics(teacher_logits, labels),
-                "cost": cost(self.live.model, shape),
+                "cost": cost(self.live.model, shape, latency=self.config.latency),
             }
         arrays = classification_arrays(logits, labels, teacher_logits)
         self.record.json("model.json", self._card())

@@ -1,0 +1,25 @@
+"""The final table and the verdicts, with the same numbers as the report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..report import Record, comparison
+from ..report.text import COLUMNS, cell, sentence
+from .tables import table
+
+
+def show(records: Sequence[Record]) -> None:
+    """Print one row per method and one plain verdict per method."""
+    rows = comparison(records)
+    lines = [[row.title, *(cell(row, column.key).text for column in COLUMNS)] for row in rows]
+    print()
+    table(
+        "Test split, last epoch, mean ± half of the 95 % interval over seeds",
+        ["method", *(column.title for column in COLUMNS)],
+        lines,
+    )
+    print()
+    for row in rows:
+        if row.role == "student" and row.label != "scratch":
+            print(sentence(row))
