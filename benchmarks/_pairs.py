@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from statistics import median
 from typing import Any, Literal
+
+os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler is chatty; read when torch is imported
 
 import torch
 

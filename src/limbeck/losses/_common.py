@@ -158,8 +158,8 @@ def targets(labels: Tensor, rows: int, classes: int) -> tuple[Tensor, Tensor | N
         raise ShapeError("labels do not fit the logits", got=tuple(labels.shape), expected=f"({rows},)")
     labels = labels.long()
     if rows and not labels.is_cuda:
-        low, high = (int(x) for x in torch.aminmax(labels))
-        if low >= 0 and high < classes:
+        low, high = torch.aminmax(labels)
+        if low.item() >= 0 and high.item() < classes:
             return labels, None
         wrong = labels[((labels < 0) & (labels != IGNORE)) | (labels >= classes)]
         if len(wrong):

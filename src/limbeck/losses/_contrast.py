@@ -120,7 +120,7 @@ class _Work:
         s, t, how = self.s, self.t, self.how
         from_t, from_s = how.direction != "student", how.direction != "teacher"
         sides = from_t + from_s
-        pulls, of_t, of_s, mass = [], [], None, s
+        pulls, parts_t, of_s, mass = [], [], None, s
         for block in self.blocks:
             x = self.logits(t, s, block, own=False)
             weights = self.positives(block)
@@ -129,31 +129,35 @@ class _Work:
             if from_t:
                 total = self.total(mass, 1)
                 own = how.own_negatives
-                of_t.append(self.join(total, self.total(self.own_mass(t, block), 1)) if own else total)
+                parts_t.append(self.join(total, self.total(self.own_mass(t, block), 1)) if own else total)
             if from_s:
                 total = self.total(mass, 0)
                 of_s = total if of_s is None else self.join(of_s, total)
         if of_s is not None and how.own_negatives:
-            parts = [self.total(self.own_mass(s, block), 1) for block in self.blocks]
-            of_s = self.join(of_s, torch.cat(parts))
-        totals = [*of_t, *([] if of_s is None else [of_s])]
-        zero = s.new_zeros(())
-        value = sum(((total.log() if how.bounded else total).sum() for total in totals), zero) / sides
-        value = (value - sum(pulls, zero)) / self.n
+            own_totals = [self.total(self.own_mass(s, block), 1) for block in self.blocks]
+            of_s = self.join(of_s, torch.cat(own_totals))
+        of_t = torch.cat(parts_t) if len(parts_t) > 1 else parts_t[0] if from_t else None
+        norms = [total.log() if how.bounded else total for total in (of_t, of_s) if total is not None]
+        norm = norms[0].sum() if sides == 1 else (norms[0] + norms[1]).sum()
+        pull = torch.stack(pulls).sum() if len(pulls) > 1 else pulls[0]
+        value = norm.div_(sides * self.n).sub_(pull, alpha=1 / self.n)
         if not differentiate:
             return value, None
 
-        gradient = torch.empty_like(s)
+        gradient = s
         for number, block in enumerate(self.blocks):
             if number or len(self.blocks) > 1:
                 mass = self.mass(self.logits(t, s, block, own=False))
-            slope = self.slope(mass, of_t[number][:, None] if from_t else None, of_s)
+            slope = self.slope(mass, None if of_t is None else of_t[block, None], of_s)
             weights = self.positives(block)
             if weights is None:
                 self.diagonal(slope, block).sub_(sides)
             else:
                 slope.sub_(weights, alpha=sides)
-            torch.addmm(gradient, slope.T, t[block], beta=min(number, 1), out=gradient)
+            if number == 0:
+                gradient = torch.mm(slope.T, t[block], out=torch.empty_like(s))
+            else:
+                gradient.addmm_(slope.T, t[block])
             if of_s is not None and how.own_negatives:
                 slope = self.share(self.own_mass(s, block), of_s[block, None])
                 gradient.addmm_(slope.T, s[block])

@@ -121,14 +121,14 @@ def bickd(
     if sample_weight:
         groups = kinds if mask_same_label or multi_positive else None
         part, gradient = _side(how, p, q, groups, multi_positive, scale, differentiate)
-        parts.append((sample_weight, part))
+        parts.append(part if sample_weight == 1 else part * sample_weight)
         if gradient is not None and sample_weight != 1:
             gradient *= sample_weight
     if class_weight:
         columns = torch.unique(kinds) if kinds is not None and classes == "present" else None
         some_p, some_q = (p.T, q.T) if columns is None else (p.T[columns], q.T[columns])
         part, slope = _side(how, some_p, some_q, None, False, scale, differentiate)
-        parts.append((class_weight, part))
+        parts.append(part if class_weight == 1 else part * class_weight)
         if slope is not None and columns is not None:
             gradient = torch.zeros_like(p) if gradient is None else gradient
             gradient.T.index_add_(0, columns, slope, alpha=class_weight)
@@ -137,7 +137,7 @@ def bickd(
             gradient = slope if gradient is None else gradient.add_(slope)
     if not parts:
         return nothing(student)
-    value = sum((weight * part for weight, part in parts), p.new_zeros(()))
+    value = parts[0] if len(parts) == 1 else parts[0] + parts[1]
     return known(student, value, None if gradient is None else through_softmax(p, gradient, temperature))
 
 
