@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any, Literal
 
-os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler is chatty; read when torch is imported
+os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler is chatty
 
 import torch
 

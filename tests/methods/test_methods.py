@@ -117,7 +117,7 @@ def test_names_classes_and_instances_resolve():
         ("kd", {"temperature": -1}, "temperature: Input should be greater than 0; got -1"),
         ("kd", {"temperature": "hot"}, "temperature: .*number.*; got 'hot'"),
         ("kd", {"form": "lk"}, "form: Input should be 'kl', 'cross_entropy'.*; got 'lk'"),
-        ("bickd", {"chunk_size": 0}, "the options of method 'bickd' is not valid"),
+        ("bickd", {"chunk_size": 0}, "the configuration of method 'bickd' is not valid"),
         (KD(), {"temperature": 2}, "method 'kd' is already made"),
         (3, {}, "not a method; got 3"),
         (int, {}, "not a method"),

@@ -63,7 +63,7 @@ class Method(nn.Module):
         super().__init__()
         from ..config import check
 
-        self.options = check(self.Options, options, f"the options of method {self.name!r}")
+        self.options = check(self.Options, options, f"the configuration of method {self.name!r}")
 
     def term_weights(self) -> dict[str, float]:
         """The weight of each term in this method's sum; a term of weight 0 is not computed."""
