@@ -77,6 +77,28 @@ def execute(
     )
 
 
+def ensure(config: RunConfig, progress: Progress | None = None) -> Run:
+    """A finished run of this configuration: as it lies in ``config.output``, resumed, or trained now.
+
+    Raises:
+        RunError: the folder holds a run of another configuration.
+    """
+    folder = Path(config.output or f"runs/{config.name or default_name(config)}")
+    if not (folder / "run.json").is_file():
+        return execute(config, progress=progress)
+    found = Run(folder)
+    if found.config != config:
+        raise RunError(
+            f"{folder} holds a run of another configuration",
+            fix="remove the folder, or choose another output",
+        )
+    if found.status == "finished":
+        if progress is not None:
+            progress.advance(found.info["steps"])
+        return found
+    return execute(config, resume=True, progress=progress)
+
+
 def examine(config: RunConfig, allow_code: Collection[str] = ()) -> list[Guard]:
     """The guards' findings for a configuration, without training and without leaving a record."""
     session = Session(config, Record(Path(config.output or ".")), None, None, (), None, allow_code)
@@ -217,7 +239,9 @@ class Session:
                 self._guard(on_guards)
             trainer = Trainer(
                 self.config.train,
-                Distillation(self.learner, self.teacher, self.accelerator.autocast),
+                Distillation(
+                    self.learner, self.teacher if self.learner.needs else None, self.accelerator.autocast
+                ),
                 self.loader,
                 evaluate=self._score_validation,
                 metric=self.task.metric,
@@ -379,7 +403,7 @@ class Session:
                 "name": self.record.path.name,
                 "label": "+".join(m.name for m in methods) or "scratch",
                 "group": config.group,
-                "kind": "train" if live is None else "distill",
+                "kind": "distill" if self.learner.needs else "train",
                 "seed": config.seed,
                 "status": status,
                 "started": old.get("started", now()),
