@@ -14,6 +14,8 @@ import torch
 from safetensors.torch import load_file
 from tests.running import environment, limbeck, write_config
 
+pytestmark = pytest.mark.slow
+
 
 def torchrun(*words: object) -> list[str]:
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]

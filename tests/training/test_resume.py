@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 from tests.running import command, environment, limbeck, write_config
 
+pytestmark = pytest.mark.slow
+
 TIMING = ("images_per_second", "memory_mb")
 
 
