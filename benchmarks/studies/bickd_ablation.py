@@ -19,9 +19,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-TRAIN, VALIDATION, EPOCHS, BATCH = 2000, 6000, 30, 64
+TRAIN, VALIDATION, EPOCHS, BATCH = 2000, 6000, 20, 64
 TUNING_SEEDS, SEEDS = (100, 101), tuple(range(8))
-STUDENT = {"name": "cnn", "options": {"widths": [16, 32]}}
+STUDENT = {"name": "cnn", "options": {"widths": [8, 16, 32]}}
 TEACHER = "resnet20"
 
 BICKD_GRID = {"temperature": [1.0, 4.0], "contrast_temperature": [0.1, 0.5], "strength": [0.5, 2.0]}
