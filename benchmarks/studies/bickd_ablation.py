@@ -231,6 +231,55 @@ def best(rows: list[dict[str, Any]]) -> dict[str, Any]:
     return chosen
 
 
+def table(summary: dict[str, Any]) -> str:
+    """The results as Markdown: every method against scratch and against tuned KD, paired over seeds."""
+    from limbeck.study import mean_interval, verdict
+
+    scores: dict[str, dict[str, dict[int, float]]] = {}
+    for row in summary["final"]:
+        for key, value in {**row["test"], "seconds": row["seconds"]}.items():
+            scores.setdefault(row["name"], {}).setdefault(key, {})[row["seed"]] = value
+
+    def column(name: str, key: str) -> list[float]:
+        return [value for _, value in sorted(scores[name].get(key, {}).items())]
+
+    against = {
+        (name, base): verdict(column(name, "accuracy"), column(base, "accuracy"))
+        for name in scores
+        for base in ("scratch", "KD")
+        if name != base
+    }
+    readings = sorted((n for n in scores if n.startswith("BicKD")), key=lambda n: against[n, "KD"].p)
+    holm, largest = {}, 0.0
+    for rank, name in enumerate(readings):  # Holm's correction over the readings of BicKD
+        largest = max(largest, min(1.0, against[name, "KD"].p * (len(readings) - rank)))
+        holm[name] = largest
+
+    lines = [
+        "| method | accuracy, % | against scratch | against tuned KD | p (Holm) | NLL | ECE, % | class cosine | s |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for name in sorted(scores, key=lambda n: -mean_interval(column(n, "accuracy")).mean):
+        cells = [name]
+        accuracy = mean_interval(column(name, "accuracy"))
+        cells.append(f"{100 * accuracy.mean:.2f} ± {100 * (accuracy.high - accuracy.mean):.2f}")
+        for base in ("scratch", "KD"):
+            found = against.get((name, base))
+            gap = found and [100 * x for x in (found.interval.mean, found.interval.low, found.interval.high)]
+            cells.append(
+                f"{found.text} {gap[0]:+.2f} ({gap[1]:+.2f} to {gap[2]:+.2f})" if found and gap else "–"
+            )
+        cells.append(f"{holm[name]:.3f}" if name in holm else "–")
+        cells.append(f"{mean_interval(column(name, 'nll')).mean:.3f}")
+        cells.append(f"{100 * mean_interval(column(name, 'ece')).mean:.1f}")
+        cells.append(f"{mean_interval(column(name, 'class_orthogonality')).mean:.4f}")
+        cells.append(f"{mean_interval(column(name, 'seconds')).mean:.1f}")
+        lines.append("| " + " | ".join(cells) + " |")
+    lines += ["", "Chosen on validation:", ""]
+    lines += [f"- {name}: `{json.dumps(choice)}`" for name, choice in summary["chosen"].items()]
+    return "\n".join(lines)
+
+
 def main() -> None:
     words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     words.add_argument("--out", type=Path, default=Path("runs/bickd-ablation"))
@@ -238,7 +287,11 @@ def main() -> None:
     words.add_argument(
         "--write", type=Path, default=Path("docs/results/bickd.json"), help="the rows, summed up"
     )
+    words.add_argument("--table", type=Path, help="print the table of a written summary and stop")
     given = words.parse_args()
+    if given.table:
+        print(table(json.loads(given.table.read_text())))
+        return
     started = time.monotonic()
     prepare(given.out)
     study = Study(given.out, given.workers)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ..errors import ConfigError
 from ..signals import Batch, Signals
+from ..taps import Layout
 
 Status = Literal["verified", "transcribed", "reconstructed", "control"]
 
@@ -56,6 +57,10 @@ class Method(nn.Module):
     weight: ClassVar[float] = 1.0
     across_batch: ClassVar[bool] = False
 
+    student_taps: tuple[str, ...] = ()
+    teacher_taps: tuple[str, ...] = ()
+    choices: tuple[str, ...] = ()
+
     class Options(MethodOptions):
         """No options."""
 
@@ -76,6 +81,17 @@ class Method(nn.Module):
                 f"method {self.name!r} needs a teacher", fix="set teacher, or choose another method"
             )
         return teacher
+
+    def prepare(self, student: Layout, teacher: Layout | None) -> None:
+        """Choose layers and build the helpers that fit them; called once, before training.
+
+        Set ``student_taps`` and ``teacher_taps`` to the names whose features the method wants to see, and
+        ``choices`` to what a reader should know of the choice.
+
+        Args:
+            student: what is known of the student.
+            teacher: what is known of the teacher, or None.
+        """
 
     def forward(self, student: Signals, teacher: Signals | None, batch: Batch) -> Terms:
         """Named terms of one batch.

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..signals import Batch, Signals
+from ..taps import Taps
 from ..tasks import Classification
 
 
@@ -45,7 +46,7 @@ class LiveTeacher:
         ((2, 3), False)
     """
 
-    capabilities = frozenset({"logits", "exact_views"})
+    capabilities = frozenset({"logits", "features", "exact_views"})
 
     def __init__(
         self,
@@ -60,6 +61,7 @@ class LiveTeacher:
         self.model = model.eval().requires_grad_(False)
         self.task, self.expects, self.feeds, self.name = task, expects, feeds, name
         self.renormalise = renormalise
+        self.taps = Taps()
         self._answers: dict[Hashable, Tensor] = {}
         self._scale: Tensor | None = None
         self._shift: Tensor | None = None
@@ -84,7 +86,10 @@ class LiveTeacher:
         if self._scale is not None and self._shift is not None:
             inputs = batch.inputs * self._scale + self._shift
             batch = Batch(inputs, batch.labels, batch.ids, batch.epoch, batch.mixed_labels, batch.mixing)
-        return self.task.signals(self.task.call(self.model, batch))
+        with self.taps.record(self.model) as features:
+            signals = self.task.signals(self.task.call(self.model, batch))
+        signals.features = features
+        return signals
 
     @property
     def parameters(self) -> int:

@@ -84,7 +84,7 @@ def inspect(
                 *found,
                 Guard("teacher", False, "a method needs a teacher and there is none", "set teacher.run"),
             ]
-        student = task.signals(task.call(trial.student, batch))
+        student = trial.look(batch)
         if (classes := _classes(task, student, signals)).ok is False:
             return [*found, classes]
         found.append(classes)

@@ -9,6 +9,7 @@ from torch import nn
 
 from ..methods.base import Method, Term, Terms
 from ..signals import Batch, Signals
+from ..taps import Layout, Taps
 from ..tasks import Classification
 from .gather import gather, world
 
@@ -47,6 +48,7 @@ class Learner(nn.Module):
         self.task = task
         self.methods = nn.ModuleList(method for method, _ in methods)
         self.weights = [weight for _, weight in methods]
+        self.taps = Taps()
         self.label_weight = label_weight
 
     @property
@@ -54,13 +56,31 @@ class Learner(nn.Module):
         """What the teacher must be able to give."""
         return frozenset().union(*(method.needs for method in self._methods()))
 
+    def prepare(self, student: Layout, teacher: Layout | None) -> tuple[str, ...]:
+        """Let the methods choose layers and build their helpers; call once, before training.
+
+        Returns:
+            the names of the teacher's layers that the methods want to see.
+        """
+        for method in self._methods():
+            method.prepare(student, teacher)
+        self.taps = Taps([n for m in self._methods() for n in m.student_taps], student.classifier)
+        return tuple(name for method in self._methods() for name in method.teacher_taps)
+
     def _methods(self) -> list[Method]:
         return [method for method in self.methods if isinstance(method, Method)]
 
     def forward(self, batch: Batch, teacher: Signals | None) -> Terms:
-        signals = self.task.signals(self.task.call(self.student, batch))
+        signals = self.look(batch)
         with torch.autocast(signals.logits.device.type, enabled=False):
             return self.terms(signals, teacher, self.task.rows(batch))
+
+    def look(self, batch: Batch) -> Signals:
+        """The student's signals, with the features that methods tapped."""
+        with self.taps.record(self.student) as features:
+            signals = self.task.signals(self.task.call(self.student, batch))
+        signals.features = features
+        return signals
 
     def terms(self, signals: Signals, teacher: Signals | None, rows: Batch) -> Terms:
         """Named weighted terms from signals; no network is called here."""

@@ -23,6 +23,7 @@ from ..methods.base import Method
 from ..procedures import Distillation
 from ..runs import Run
 from ..seeds import derive
+from ..taps import Taps, layout
 from ..tasks import Classification
 from ..teachers import LiveTeacher, MemoryTeacher, Teacher
 from .checkpoint import fill, load_weights, save_weights
@@ -147,6 +148,7 @@ class Session:
         self.learner = self._learner(student, methods, allow_code)
         self.teacher: Teacher | None = self._teacher(teacher, allow_code)
         self.loader = self._loader(self.data.train, train=True)
+        self._fit_taps()
 
     # --------------------------------------------------------------------------------------------- parts
 
@@ -200,6 +202,18 @@ class Session:
                 )
             return MemoryTeacher(live, len(self.data.train))
         return live
+
+    def _fit_taps(self) -> None:
+        """Show the networks' layers to methods that look inside."""
+        if "features" not in self.learner.needs:
+            return
+        example = next(self._loader(self.data.validation, train=False).epoch(0)).inputs[:2]
+        live = self.live
+        seen = None if live is None else layout(live.model, example.to(self.accelerator.device))
+        torch.manual_seed(derive(self.config.seed, "helpers"))
+        wanted = self.learner.prepare(layout(self.learner.student, example), seen)
+        if live is not None:
+            live.taps = Taps(wanted, seen.classifier if seen else None)
 
     def _loader(self, split: Split, *, train: bool) -> Loader:
         config = self.config
@@ -295,7 +309,11 @@ class Session:
         self.learner.to(device)
         held_out = held_out.to(device, self.memory_format)
         with self.accelerator.autocast():
-            return inspect(self.learner, self.live, self.task, batch, held_out, self.inputs)
+            found = inspect(self.learner, self.live, self.task, batch, held_out, self.inputs)
+        chosen = [
+            Guard("layers", True, line) for method in self.learner._methods() for line in method.choices
+        ]
+        return [*chosen, *found]
 
     def _guard(self, on_guards: Callable[[list[Guard]], None] | None) -> None:
         guards = self.inspect()

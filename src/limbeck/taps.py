@@ -1,0 +1,180 @@
+"""Looking inside a network: its layers with shapes, its stages, and taps on them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from .errors import ModelError, suggest
+
+EMBEDDING = "embedding"
+"""Name of the tap on what the classifier reads: the input of the last linear layer."""
+
+
+class Layer(NamedTuple):
+    """A module that gave one tensor, in the order of the forward pass.
+
+    Attributes:
+        name: its path in the network, such as ``layer2.0``.
+        kind: its class.
+        shape: of its output without the batch: ``(C, H, W)`` for maps, ``(L, D)`` for tokens, ``(D,)``.
+    """
+
+    name: str
+    kind: str
+    shape: tuple[int, ...]
+
+
+class Layout(NamedTuple):
+    """What a method may know of a network before training.
+
+    Attributes:
+        layers: all layers in order.
+        stages: names of the automatic choice, shallow to deep.
+        embedding: shape of the embedding, or None where the network ends in no linear layer.
+        classifier: name of that linear layer.
+    """
+
+    layers: tuple[Layer, ...]
+    stages: tuple[str, ...]
+    embedding: tuple[int, ...] | None
+    classifier: str | None
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Shape of a layer's output.
+
+        Raises:
+            ModelError: no such layer; the nearest is named.
+        """
+        if name == EMBEDDING and self.embedding is not None:
+            return self.embedding
+        for layer in self.layers:
+            if layer.name == name:
+                return layer.shape
+        names = [layer.name for layer in self.layers]
+        raise ModelError(
+            f"no layer {name!r}", expected=suggest(name, names), fix="limbeck layers MODEL lists them"
+        )
+
+
+@torch.no_grad()
+def layout(model: nn.Module, inputs: Tensor) -> Layout:
+    """Run a network once and look at what its modules give.
+
+    Stages are four equally spaced blocks of a stack of equal blocks that give tokens; without tokens, the
+    deepest module at each spatial resolution of at least 2 pixels. The network's mode, statistics and
+    the random state are left as they were.
+
+    Args:
+        model: the network.
+        inputs: one batch as it is fed.
+
+    Example:
+        >>> from limbeck.models import build
+        >>> found = layout(build("resnet8", classes=10, channels=1, size=(16, 16)), torch.zeros(1, 1, 16, 16))
+        >>> found.stages, found.shape("layer2"), found.embedding
+        (('layer1', 'layer2', 'layer3'), (32, 8, 8), (64,))
+    """
+    order: list[Layer] = []
+    linear: list[tuple[str, tuple[int, ...]]] = []
+
+    def watch(name: str, module: nn.Module) -> Any:
+        def hook(_: nn.Module, given: Any, out: Any) -> None:
+            if isinstance(out, Tensor) and out.dim() >= 2:
+                order.append(Layer(name, type(module).__name__, tuple(out.shape[1:])))
+            if isinstance(module, nn.Linear) and given[0].dim() == 2:
+                linear.append((name, tuple(given[0].shape[1:])))
+
+        return module.register_forward_hook(hook)
+
+    modes = {module: module.training for module in model.modules()}
+    handles = [watch(name, module) for name, module in model.named_modules() if name]
+    random = torch.get_rng_state()
+    try:
+        model.eval()(inputs)
+    finally:
+        torch.set_rng_state(random)
+        for handle in handles:
+            handle.remove()
+        for module, mode in modes.items():
+            module.training = mode
+    layers = tuple(order)
+    classifier, embedding = linear[-1] if linear else (None, None)
+    return Layout(layers, _blocks(layers) or _maps(layers), embedding, classifier)
+
+
+def _maps(layers: Sequence[Layer]) -> tuple[str, ...]:
+    """The last module at each resolution; containers finish after their children, so they win."""
+    last: dict[tuple[int, int], str] = {}
+    for layer in layers:
+        if len(layer.shape) == 3 and max(layer.shape[1:]) > 1:
+            last[layer.shape[1], layer.shape[2]] = layer.name
+    return tuple(last.values())
+
+
+def _blocks(layers: Sequence[Layer]) -> tuple[str, ...]:
+    """Four equally spaced blocks of the longest stack of equal blocks."""
+    stacks: dict[tuple[str, str], list[str]] = {}
+    for layer in layers:
+        parent, _, number = layer.name.rpartition(".")
+        if number.isdigit() and len(layer.shape) == 2:
+            stacks.setdefault((parent, layer.kind), []).append(layer.name)
+    blocks = max(stacks.values(), key=len, default=[])
+    count = min(4, len(blocks))
+    return tuple(blocks[(i + 1) * len(blocks) // count - 1] for i in range(count))
+
+
+class Taps:
+    """Records what named modules give while a network runs.
+
+    Hooks live only during the forward pass, so copies, wrappers and checkpoints of the network never hold
+    them, and a network without taps costs nothing.
+
+    Args:
+        names: paths of modules; ``embedding`` is the input of the module ``classifier``.
+        classifier: name of the last linear layer, for ``embedding``.
+
+    Example:
+        >>> net = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 4))
+        >>> with Taps(["1", "embedding"], classifier="2").record(net) as found:
+        ...     _ = net(torch.zeros(5, 2))
+        >>> {name: tuple(tensor.shape) for name, tensor in found.items()}
+        {'1': (5, 3), 'embedding': (5, 3)}
+    """
+
+    def __init__(self, names: Sequence[str] = (), classifier: str | None = None) -> None:
+        self.names, self.classifier = tuple(dict.fromkeys(names)), classifier
+
+    @contextmanager
+    def record(self, model: nn.Module) -> Iterator[dict[str, Tensor]]:
+        """Features by name, filled while the context is open.
+
+        Raises:
+            ModelError: a name is no module of the network.
+        """
+        found: dict[str, Tensor] = {}
+
+        def keep(name: str) -> Any:
+            def hook(_: nn.Module, given: Any, out: Any = None) -> None:
+                found[name] = given[0] if name == EMBEDDING else out
+
+            return hook
+
+        with ExitStack() as stack:
+            for name in self.names:
+                path = self.classifier if name == EMBEDDING else name
+                try:
+                    module = model.get_submodule(path or "")
+                except AttributeError:
+                    raise ModelError(
+                        f"no layer {path!r} in the network", fix="limbeck layers MODEL lists them"
+                    ) from None
+                if name == EMBEDDING:
+                    stack.callback(module.register_forward_pre_hook(keep(name)).remove)
+                else:
+                    stack.callback(module.register_forward_hook(keep(name)).remove)
+            yield found

@@ -1,0 +1,142 @@
+"""Layers, stages, taps and connectors."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from limbeck.connectors import Connector, as_map
+from limbeck.errors import ModelError
+from limbeck.models import build
+from limbeck.taps import EMBEDDING, Taps, layout
+
+
+class Tokens(nn.Module):
+    """A tiny vision transformer: patches, a class token, blocks, a linear classifier."""
+
+    def __init__(self, depth: int = 8, width: int = 12) -> None:
+        super().__init__()
+        self.patch = nn.Conv2d(1, width, 2, 2)
+        self.token = nn.Parameter(torch.zeros(1, 1, width))
+        self.blocks = nn.ModuleList(
+            nn.TransformerEncoderLayer(width, 2, 16, batch_first=True) for _ in range(depth)
+        )
+        self.head = nn.Linear(width, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens = self.patch(x).flatten(2).transpose(1, 2)
+        tokens = torch.cat([self.token.expand(len(x), -1, -1), tokens], 1)
+        for block in self.blocks:
+            tokens = block(tokens)
+        out: Tensor = self.head(tokens[:, 0])
+        return out
+
+
+IMAGES = torch.randn(3, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+
+
+def test_stages_of_a_residual_network_are_its_layers() -> None:
+    found = layout(build("resnet20", classes=10, channels=1, size=(16, 16)), IMAGES)
+    assert [(name, found.shape(name)) for name in found.stages] == [
+        ("layer1", (16, 16, 16)),
+        ("layer2", (32, 8, 8)),
+        ("layer3", (64, 4, 4)),
+    ]
+    assert (found.embedding, found.classifier) == ((64,), "fc")
+    assert found.shape("layer2.0.conv1") == (32, 8, 8)
+
+
+def test_stages_of_blocks_with_tokens() -> None:
+    found = layout(Tokens(), IMAGES)
+    assert found.stages == ("blocks.1", "blocks.3", "blocks.5", "blocks.7")
+    assert found.shape("blocks.7") == (65, 12)
+
+
+def test_a_wrong_name_gets_the_nearest() -> None:
+    network = build("cnn", classes=10, channels=1, size=(16, 16))
+    with pytest.raises(ModelError, match=r"'stages\.1'"):
+        layout(network, IMAGES).shape("stage.1")
+    with pytest.raises(ModelError, match=r"stage\.1"), Taps(["stage.1"]).record(network):
+        pass
+
+
+def test_looking_changes_nothing() -> None:
+    network = build("resnet8", classes=10, channels=1, size=(16, 16)).train()
+    before = copy.deepcopy(network.state_dict())
+    random = torch.get_rng_state()
+    layout(network, IMAGES)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
+    assert network.training
+    assert torch.equal(torch.get_rng_state(), random)
+    assert not any(module._forward_hooks for module in network.modules())
+
+
+def test_taps_give_what_the_modules_gave_and_leave_no_hook() -> None:
+    network = build("resnet8", classes=10, channels=1, size=(16, 16)).eval()
+    with Taps(["layer1", "layer3", EMBEDDING], classifier="fc").record(network) as found:
+        logits = network(IMAGES)
+    assert torch.equal(network.fc(found[EMBEDDING]), logits)  # type: ignore[operator]
+    assert torch.equal(network.layer3(network.layer2(found["layer1"])), found["layer3"])  # type: ignore[operator]
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in network.modules())
+    found["layer3"].sum().backward()
+
+
+def test_taps_work_under_compile_and_autocast() -> None:
+    network = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.LazyLinear(10)).eval()
+    network(IMAGES)
+    compiled = torch.compile(network, backend="eager")
+    taps = Taps(["1"])
+    with taps.record(network) as plain:
+        network(IMAGES)
+    with taps.record(network) as inside, torch.autocast("cpu", torch.bfloat16):
+        compiled(IMAGES)
+    torch.testing.assert_close(inside["1"].float(), plain["1"], rtol=0.05, atol=0.05)
+
+
+SHAPES: list[tuple[tuple[int, ...], tuple[int, ...]]] = [
+    ((8, 4, 4), (8, 4, 4)),
+    ((8, 4, 4), (16, 2, 2)),
+    ((8, 4, 4), (16, 8, 8)),
+    ((8, 8, 4), (16, 4, 4)),
+    ((8, 4, 4), (17, 12)),
+    ((17, 12), (8, 4, 4)),
+    ((16, 12), (65, 20)),
+    ((8, 4, 4), (32,)),
+    ((17, 12), (32,)),
+    ((5,), (7,)),
+]
+
+
+@pytest.mark.parametrize(("source", "target"), SHAPES)
+def test_connectors_bring_any_shape_to_any_other(source: tuple[int, ...], target: tuple[int, ...]) -> None:
+    connector = Connector(source, target)
+    x = torch.randn(3, *source, requires_grad=True)
+    out = connector(x)
+    assert out.shape == (3, *target)
+    out.sum().backward()
+    assert x.grad is not None
+    assert " -> " in str(connector)
+
+
+def test_same_shape_needs_no_parameters() -> None:
+    connector = Connector((8, 4, 4), (8, 4, 4))
+    assert not list(connector.parameters())
+    x = torch.randn(2, 8, 4, 4)
+    assert torch.equal(connector(x), x)
+
+
+def test_tokens_as_a_map_keep_their_places() -> None:
+    grid = torch.arange(2 * 3 * 3 * 5.0).reshape(2, 9, 5)
+    with_class = torch.cat([torch.full((2, 1, 5), -1.0), grid], 1)
+    for tokens in (grid, with_class):
+        assert torch.equal(as_map(tokens)[:, :, 1, 2], grid[:, 5])
+
+
+@pytest.mark.parametrize("make", [lambda: Connector((7, 5), (8, 4, 4)), lambda: Connector((5,), (8, 4, 4))])
+def test_no_connector(make: Callable[[], Connector]) -> None:
+    with pytest.raises(ModelError, match="no connector"):
+        make()
