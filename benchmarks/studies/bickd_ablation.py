@@ -122,9 +122,9 @@ def worker(out: Path, jobs: Any, results: Any) -> None:
     from limbeck.config import TeacherConfig, parse
     from limbeck.data import DataConfig, load
     from limbeck.tasks import Classification
-    from limbeck.training.networks import teacher_from
     from limbeck.training.progress import Progress
     from limbeck.training.session import execute
+    from limbeck.training.teaching import teacher_from
 
     data = load(DataConfig(name="fashion-mnist", validation=VALIDATION))
     teacher = teacher_from(TeacherConfig(run=str(out / "teacher")), data, Classification(len(data.classes)))

@@ -1,4 +1,4 @@
-"""Networks of a run: by name, from the user's own code, or from an earlier run."""
+"""Networks of a run: by name, or from the user's own code."""
 
 from __future__ import annotations
 
@@ -12,12 +12,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..config import ModelConfig, TeacherConfig
+from ..config import ModelConfig
 from ..data import Data
-from ..errors import ModelError, RunError
+from ..errors import ModelError
 from ..models import build
-from ..tasks import Classification
-from ..teachers import Inputs, LiveTeacher
+from ..teachers import Inputs
 from .checkpoint import fill, load_weights
 
 OBJECT = "object:"
@@ -96,40 +95,3 @@ def _own_code(config: ModelConfig, allow_code: Collection[str], shape: dict[str,
 def named(model: nn.Module) -> ModelConfig:
     """The configuration entry of a network that was handed over in Python."""
     return ModelConfig(name=OBJECT + type(model).__name__)
-
-
-def teacher_from(
-    config: TeacherConfig, data: Data, task: Classification, allow_code: Collection[str] = ()
-) -> LiveTeacher:
-    """The teacher that a configuration names: a run's network, or a network with a weights file.
-
-    Raises:
-        RunError: the run is missing or not finished.
-        ModelError: classes, options or weights do not fit.
-    """
-    ours = feeds(data)
-    if config.run is not None:
-        from ..runs import Run
-
-        run = Run(config.run)
-        card = run.card()
-        if card["classes"] != list(data.classes):
-            raise ModelError(
-                f"the teacher of {run.path} has other classes than {data.name}",
-                got=f"{len(card['classes'])}: {', '.join(card['classes'][:5])} ...",
-                expected=f"{len(data.classes)}: {', '.join(data.classes[:5])} ...",
-                fix="train the teacher on the same classes in the same order",
-            )
-        model = run.student(config.checkpoint, allow_code=allow_code)
-        return LiveTeacher(
-            model,
-            task,
-            expects=run.inputs(),
-            feeds=ours,
-            renormalise=config.renormalise,
-            name=card["model"]["name"],
-        )
-    if config.model is None:
-        raise RunError("the teacher has no source", expected="teacher.run or teacher.model with weights")
-    model = make(config.model, classes=len(data.classes), inputs=ours, allow_code=allow_code)
-    return LiveTeacher(model, task, feeds=ours, name=config.model.name)

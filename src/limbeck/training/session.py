@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 from collections.abc import Callable, Collection
 from contextlib import suppress
@@ -10,34 +9,24 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ..config import RunConfig, dump
-from ..data import Data, Loader, Split, Views, load
-from ..errors import ConfigError, LimbeckError, RunError
+from ..data import Data
+from ..errors import LimbeckError, RunError
 from ..evaluation import classification_arrays, cost
 from ..files import write_atomic
-from ..methods import resolve
 from ..methods.base import Method
 from ..procedures import Distillation
 from ..runs import Run
-from ..seeds import derive
-from ..taps import Taps, layout
-from ..tasks import Classification
-from ..teachers import LiveTeacher, MemoryTeacher, Teacher
+from ..teachers import LiveTeacher
 from .checkpoint import fill, load_weights, save_weights
-from .evaluate import predict
 from .gather import rank, world
-from .guards import Guard, enforce, inspect
-from .learner import Learner
-from .networks import feeds, make, teacher_from
+from .guards import Guard, enforce
+from .parts import Parts
 from .progress import Progress
 from .record import Record, environment, now
-from .trainer import RunInterrupted, Trainer, accelerator
-
-GUARDED = 256
-"""Held-out samples that the guards look at."""
+from .trainer import RunInterrupted, Trainer
 
 
 def execute(
@@ -73,9 +62,8 @@ def execute(
         LimbeckError: whatever the user can mend; the record says ``failed`` and keeps its checkpoint.
     """
     record = Record(Path(config.output or f"runs/{config.name or default_name(config)}"))
-    return Session(config, record, student, teacher, methods, data, allow_code).run(
-        resume, progress, on_guards
-    )
+    parts = Parts(config, student=student, teacher=teacher, methods=methods, data=data, allow_code=allow_code)
+    return Session(parts, record).run(resume, progress, on_guards)
 
 
 def ensure(config: RunConfig, progress: Progress | None = None) -> Run:
@@ -102,8 +90,7 @@ def ensure(config: RunConfig, progress: Progress | None = None) -> Run:
 
 def examine(config: RunConfig, allow_code: Collection[str] = ()) -> list[Guard]:
     """The guards' findings for a configuration, without training and without leaving a record."""
-    session = Session(config, Record(Path(config.output or ".")), None, None, (), None, allow_code)
-    return session.inspect()
+    return Parts(config, allow_code=allow_code).inspect()
 
 
 def score(
@@ -116,8 +103,8 @@ def score(
     train = run.config.train.model_copy(update={"precision": "fp32"})
     config = run.config.model_copy(update={"train": train})
     student = run.student(checkpoint, allow_code=allow_code)
-    session = Session(config, Record(run.path), student, None, (), None, allow_code)
-    return session.scores(student.to(session.accelerator.device), split)
+    parts = Parts(config, student=student, allow_code=allow_code)
+    return parts.scores(student.to(parts.accelerator.device), split)
 
 
 def default_name(config: RunConfig) -> str:
@@ -127,116 +114,11 @@ def default_name(config: RunConfig) -> str:
 
 
 class Session:
-    """Builds the parts of a run, lets the trainer drive, and writes the results."""
+    """Starts or resumes a run, lets the trainer drive, and writes the record."""
 
-    def __init__(
-        self,
-        config: RunConfig,
-        record: Record,
-        student: nn.Module | None,
-        teacher: nn.Module | LiveTeacher | None,
-        methods: Collection[Method],
-        data: Data | None,
-        allow_code: Collection[str],
-    ) -> None:
-        self.config, self.record = config, record
-        self.data = data if data is not None else load(config.data)
-        self.task = Classification(len(self.data.classes))
-        self.inputs = feeds(self.data)
-        self.accelerator = accelerator(config.train)
-        self.memory_format = torch.channels_last if config.train.channels_last else None
-        self.learner = self._learner(student, methods, allow_code)
-        self.teacher: Teacher | None = self._teacher(teacher, allow_code)
-        self.loader = self._loader(self.data.train, train=True)
-        self._fit_taps()
-
-    # --------------------------------------------------------------------------------------------- parts
-
-    def _learner(
-        self, student: nn.Module | None, methods: Collection[Method], allow_code: Collection[str]
-    ) -> Learner:
-        config = self.config
-        if student is None:
-            student = make(
-                config.student,
-                classes=self.task.classes,
-                inputs=self.inputs,
-                seed=derive(config.seed, "student"),
-                allow_code=allow_code,
-            )
-        torch.manual_seed(derive(config.seed, "methods"))
-        chosen = list(methods) or [resolve(m.name, m.options) for m in config.methods]
-        weights = [m.weight for m in config.methods] if config.methods else [None] * len(chosen)
-        pairs = [(m, m.weight if w is None else w) for m, w in zip(chosen, weights, strict=True)]
-        label_weight = config.label_weight
-        if label_weight is None:
-            label_weight = chosen[0].label_weight if len(chosen) == 1 else 1.0
-        if not label_weight and not any(weight for _, weight in pairs):
-            raise ConfigError(
-                "nothing to learn from: every weight is 0", fix="set label_weight or a method's weight"
-            )
-        return Learner(student, self.task, pairs, label_weight)
-
-    def _teacher(self, model: nn.Module | LiveTeacher | None, allow_code: Collection[str]) -> Teacher | None:
-        config = self.config
-        live: LiveTeacher
-        if isinstance(model, LiveTeacher):
-            live = model
-        elif model is not None:
-            live = LiveTeacher(model, self.task, feeds=self.inputs, name=type(model).__name__)
-        elif config.teacher is not None:
-            live = teacher_from(config.teacher, self.data, self.task, allow_code)
-        elif self.learner.needs:
-            names = ", ".join(m.name for m in self.learner._methods() if m.needs)
-            raise ConfigError(
-                f"{names} needs a teacher", fix="set teacher.run to the folder of a trained teacher"
-            )
-        else:
-            return None
-        live = live.to(self.accelerator.device, self.memory_format)
-        if config.teacher is not None and config.teacher.cache == "memory":
-            if config.augment != type(config.augment)():
-                raise ConfigError(
-                    "teacher.cache=memory remembers one answer per sample, but augmentation changes the sample",
-                    fix="set teacher.cache=none, or switch augmentation off",
-                )
-            return MemoryTeacher(live, len(self.data.train))
-        return live
-
-    def _fit_taps(self) -> None:
-        """Show the networks' layers to methods that look inside."""
-        if "features" not in self.learner.needs:
-            return
-        example = next(self._loader(self.data.validation, train=False).epoch(0)).inputs[:2]
-        live = self.live
-        seen = None if live is None else layout(live.model, example.to(self.accelerator.device))
-        torch.manual_seed(derive(self.config.seed, "helpers"))
-        wanted = self.learner.prepare(layout(self.learner.student, example), seen)
-        if live is not None:
-            live.taps = Taps(wanted, seen.classifier if seen else None)
-
-    def _loader(self, split: Split, *, train: bool) -> Loader:
-        config = self.config
-        views = Views(config.augment, split, derive(config.seed, "views"), self.data.mean, self.data.std)
-        return Loader(
-            views,
-            config.train.batch_size if train else max(config.train.batch_size, 256),
-            seed=derive(config.seed, "order"),
-            shuffle=train,
-            train=train,
-            rank=rank(),
-            world=world(),
-            drop_last=train and config.train.drop_last,
-            workers=config.train.workers,
-        )
-
-    @property
-    def live(self) -> LiveTeacher | None:
-        """The teacher network itself, behind a memory or not."""
-        teacher = self.teacher.teacher if isinstance(self.teacher, MemoryTeacher) else self.teacher
-        return teacher if isinstance(teacher, LiveTeacher) else None
-
-    # ----------------------------------------------------------------------------------------------- run
+    def __init__(self, parts: Parts, record: Record) -> None:
+        self.parts, self.record = parts, record
+        self.config = parts.config
 
     def run(
         self,
@@ -254,15 +136,17 @@ class Session:
             trainer = Trainer(
                 self.config.train,
                 Distillation(
-                    self.learner, self.teacher if self.learner.needs else None, self.accelerator.autocast
+                    self.parts.learner,
+                    self.parts.teacher if self.parts.learner.needs else None,
+                    self.parts.accelerator.autocast,
                 ),
-                self.loader,
-                evaluate=self._score_validation,
-                metric=self.task.metric,
+                self.parts.loader,
+                evaluate=lambda model: self.parts.scores(model, "validation"),
+                metric=self.parts.task.metric,
                 record=self.record,
                 seed=self.config.seed,
-                accelerator=self.accelerator,
-                identity=self._identity(),
+                accelerator=self.parts.accelerator,
+                identity=self.parts.identity(),
                 progress=progress,
             )
             if resume and self.record.checkpoint.exists():
@@ -300,23 +184,8 @@ class Session:
             self.record.text("config.yaml", dump(self.config))
             self.record.json("environment.json", environment())
 
-    def inspect(self) -> list[Guard]:
-        """The guards' findings."""
-        device = self.accelerator.device
-        batch = next(self.loader.epoch(0)).to(device, self.memory_format)
-        ids = torch.randperm(len(self.data.validation), generator=torch.Generator().manual_seed(0))[:GUARDED]
-        held_out = self._loader(self.data.validation, train=False).views.plain(ids)
-        self.learner.to(device)
-        held_out = held_out.to(device, self.memory_format)
-        with self.accelerator.autocast():
-            found = inspect(self.learner, self.live, self.task, batch, held_out, self.inputs)
-        chosen = [
-            Guard("layers", True, line) for method in self.learner._methods() for line in method.choices
-        ]
-        return [*chosen, *found]
-
     def _guard(self, on_guards: Callable[[list[Guard]], None] | None) -> None:
-        guards = self.inspect()
+        guards = self.parts.inspect()
         if rank() == 0:
             self.record.json("guards.json", [guard.row() for guard in guards])
             if on_guards is not None:
@@ -324,75 +193,33 @@ class Session:
         if self.config.train.guards == "error":
             enforce(guards)
 
-    def _identity(self) -> dict[str, str]:
-        labels = hashlib.sha256(self.data.train.labels.numpy().tobytes()).hexdigest()
-        live = self.live
-        return {"teacher": "" if live is None else live.fingerprint(), "training data": labels}
-
-    # ---------------------------------------------------------------------------------- scores and results
-
-    def _predict(self, model: nn.Module, split: Split) -> tuple[Tensor, Tensor]:
-        model.eval()
-        with self.accelerator.autocast():
-            return predict(
-                lambda batch: self.task.signals(self.task.call(model, batch)),
-                self._loader(split, train=False),
-                self.task,
-                self.accelerator.device,
-                self.memory_format,
-            )
-
-    def _teacher_logits(self, split: Split) -> Tensor | None:
-        """The teacher's answers on a split, asked once."""
-        live = self.live
-        if live is None:
-            return None
-
-        def ask() -> Tensor:
-            with self.accelerator.autocast():
-                loader = self._loader(split, train=False)
-                return predict(live.signals, loader, self.task, self.accelerator.device, self.memory_format)[
-                    0
-                ]
-
-        return live.remember((split, self.accelerator.mixed_precision), ask)
-
-    def scores(self, model: nn.Module, name: str) -> dict[str, float]:
-        """Metrics of a network on the split of that name, with the teacher's where there is one."""
-        split = getattr(self.data, name)
-        logits, labels = self._predict(model, split)
-        return self.task.metrics(logits, labels, self._teacher_logits(split))
-
-    def _score_validation(self, model: nn.Module) -> dict[str, float]:
-        return self.scores(model, "validation")
-
     def _finish(self, trainer: Trainer) -> None:
         student = trainer.student
-        logits, labels = self._predict(student, self.data.test)
-        teacher_logits = self._teacher_logits(self.data.test)
+        logits, labels = self.parts.predict(student, self.parts.data.test)
+        teacher_logits = self.parts.teacher_logits(self.parts.data.test)
         last = {
             "epoch": trainer.epoch,
-            "test": self.task.metrics(logits, labels, teacher_logits),
-            "validation": self.scores(student, "validation"),
+            "test": self.parts.task.metrics(logits, labels, teacher_logits),
+            "validation": self.parts.scores(student, "validation"),
         }
         if rank() == 0:
             save_weights(self.record.path / "student.safetensors", student.state_dict())
-        self.accelerator.wait_for_everyone()
+        self.parts.accelerator.wait_for_everyone()
         best = dict(trainer.best)
         last_state = {name: tensor.clone() for name, tensor in student.state_dict().items()}
         fill(student, load_weights(self.record.path / "best.safetensors"), "best.safetensors")
-        best["test"] = self.scores(student, "test")
-        best["selected_on"] = f"validation {self.task.metric}"
+        best["test"] = self.parts.scores(student, "test")
+        best["selected_on"] = f"validation {self.parts.task.metric}"
         fill(student, last_state, "the last epoch")
         if rank() != 0:
             return
-        shape = (self.data.channels, *self.data.size)
+        shape = (self.parts.data.channels, *self.parts.data.size)
         price = cost(student, shape, latency=self.config.latency)
         results: dict[str, Any] = {"last": last, "best": best, "cost": price, "teacher": None}
-        if teacher_logits is not None and self.live is not None:
+        if teacher_logits is not None and self.parts.live is not None:
             results["teacher"] = {
-                "test": self.task.metrics(teacher_logits, labels),
-                "cost": cost(self.live.model, shape, latency=self.config.latency),
+                "test": self.parts.task.metrics(teacher_logits, labels),
+                "cost": cost(self.parts.live.model, shape, latency=self.config.latency),
             }
         arrays = classification_arrays(logits, labels, teacher_logits)
         self.record.json("model.json", self._card())
@@ -404,24 +231,24 @@ class Session:
         student = self.config.student
         return {
             "model": {"name": student.name, "options": student.options},
-            "classes": list(self.data.classes),
-            "channels": self.data.channels,
-            "size": list(self.data.size),
-            "mean": list(self.data.mean),
-            "std": list(self.data.std),
+            "classes": list(self.parts.data.classes),
+            "channels": self.parts.data.channels,
+            "size": list(self.parts.data.size),
+            "mean": list(self.parts.data.mean),
+            "std": list(self.parts.data.std),
         }
 
     def _describe(self, status: str, trainer: Trainer) -> None:
-        config, live = self.config, self.live
+        config, live = self.config, self.parts.live
         old = Run(self.record.path).info if (self.record.path / "run.json").is_file() else {}
-        methods = self.learner._methods()
+        methods = self.parts.learner._methods()
         self.record.json(
             "run.json",
             {
                 "name": self.record.path.name,
                 "label": "+".join(m.name for m in methods) or "scratch",
                 "group": config.group,
-                "kind": "distill" if self.learner.needs else "train",
+                "kind": "distill" if self.parts.learner.needs else "train",
                 "seed": config.seed,
                 "status": status,
                 "started": old.get("started", now()),
@@ -430,10 +257,10 @@ class Session:
                 "steps": trainer.step,
                 "epochs": trainer.epoch,
                 "stopped_early": trainer.stopped_early,
-                "data": self.data.name,
-                "samples": {s: len(getattr(self.data, s)) for s in ("train", "validation", "test")},
-                "classes": list(self.data.classes),
-                "student": {"name": config.student.name, "parameters": _count(self.learner.student)},
+                "data": self.parts.data.name,
+                "samples": {s: len(getattr(self.parts.data, s)) for s in ("train", "validation", "test")},
+                "classes": list(self.parts.data.classes),
+                "student": {"name": config.student.name, "parameters": _count(self.parts.learner.student)},
                 "teacher": None
                 if live is None
                 else {
@@ -441,7 +268,7 @@ class Session:
                     "parameters": live.parameters,
                     "path": None if config.teacher is None else config.teacher.run,
                 },
-                "precision": self.accelerator.mixed_precision.replace("no", "fp32"),
+                "precision": self.parts.accelerator.mixed_precision.replace("no", "fp32"),
                 "processes": world(),
                 "reconstructed": any(m.status == "reconstructed" for m in methods),
             },

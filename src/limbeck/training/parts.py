@@ -1,0 +1,194 @@
+"""The parts of a run, built from its configuration."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection
+
+import torch
+from torch import Tensor, nn
+
+from ..config import RunConfig
+from ..data import Data, Loader, Split, Views, load
+from ..errors import ConfigError
+from ..methods import resolve
+from ..methods.base import Method
+from ..seeds import derive
+from ..taps import Taps, layout
+from ..tasks import Classification
+from ..teachers import LiveTeacher, MemoryTeacher, Teacher
+from .evaluate import predict
+from .gather import rank, world
+from .guards import Guard, inspect
+from .learner import Learner
+from .networks import feeds, make
+from .teaching import teacher_from
+from .trainer import accelerator
+
+GUARDED = 256
+"""Held-out samples that the guards look at."""
+
+
+class Parts:
+    """Data, task, networks, methods and loaders of one run; asks networks about whole splits.
+
+    Arguments as ``limbeck.training.session.execute``.
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        *,
+        student: nn.Module | None = None,
+        teacher: nn.Module | LiveTeacher | None = None,
+        methods: Collection[Method] = (),
+        data: Data | None = None,
+        allow_code: Collection[str] = (),
+    ) -> None:
+        self.config = config
+        self.data = data if data is not None else load(config.data)
+        self.task = Classification(len(self.data.classes))
+        self.inputs = feeds(self.data)
+        self.accelerator = accelerator(config.train)
+        self.memory_format = torch.channels_last if config.train.channels_last else None
+        self.learner = self._learner(student, methods, allow_code)
+        self.teacher: Teacher | None = self._teacher(teacher, allow_code)
+        self.loader = self._loader(self.data.train, train=True)
+        self._fit_taps()
+
+    def _learner(
+        self, student: nn.Module | None, methods: Collection[Method], allow_code: Collection[str]
+    ) -> Learner:
+        config = self.config
+        if student is None:
+            student = make(
+                config.student,
+                classes=self.task.classes,
+                inputs=self.inputs,
+                seed=derive(config.seed, "student"),
+                allow_code=allow_code,
+            )
+        torch.manual_seed(derive(config.seed, "methods"))
+        chosen = list(methods) or [resolve(m.name, m.options) for m in config.methods]
+        weights = [m.weight for m in config.methods] if config.methods else [None] * len(chosen)
+        pairs = [(m, m.weight if w is None else w) for m, w in zip(chosen, weights, strict=True)]
+        label_weight = config.label_weight
+        if label_weight is None:
+            label_weight = chosen[0].label_weight if len(chosen) == 1 else 1.0
+        if not label_weight and not any(weight for _, weight in pairs):
+            raise ConfigError(
+                "nothing to learn from: every weight is 0", fix="set label_weight or a method's weight"
+            )
+        return Learner(student, self.task, pairs, label_weight)
+
+    def _teacher(self, model: nn.Module | LiveTeacher | None, allow_code: Collection[str]) -> Teacher | None:
+        config = self.config
+        live: LiveTeacher
+        if isinstance(model, LiveTeacher):
+            live = model
+        elif model is not None:
+            live = LiveTeacher(model, self.task, feeds=self.inputs, name=type(model).__name__)
+        elif config.teacher is not None:
+            live = teacher_from(config.teacher, self.data, self.task, allow_code)
+        elif self.learner.needs:
+            names = ", ".join(m.name for m in self.learner._methods() if m.needs)
+            raise ConfigError(
+                f"{names} needs a teacher", fix="set teacher.run to the folder of a trained teacher"
+            )
+        else:
+            return None
+        live = live.to(self.accelerator.device, self.memory_format)
+        if config.teacher is not None and config.teacher.cache == "memory":
+            if config.augment != type(config.augment)():
+                raise ConfigError(
+                    "teacher.cache=memory remembers one answer per sample, but augmentation changes the sample",
+                    fix="set teacher.cache=none, or switch augmentation off",
+                )
+            return MemoryTeacher(live, len(self.data.train))
+        return live
+
+    def _fit_taps(self) -> None:
+        """Show the networks' layers to methods that look inside."""
+        if "features" not in self.learner.needs:
+            return
+        example = next(self._loader(self.data.validation, train=False).epoch(0)).inputs[:2]
+        live = self.live
+        seen = None if live is None else layout(live.model, example.to(self.accelerator.device))
+        torch.manual_seed(derive(self.config.seed, "helpers"))
+        wanted = self.learner.prepare(layout(self.learner.student, example), seen)
+        if live is not None:
+            live.taps = Taps(wanted, seen.classifier if seen else None)
+
+    def _loader(self, split: Split, *, train: bool) -> Loader:
+        config = self.config
+        views = Views(config.augment, split, derive(config.seed, "views"), self.data.mean, self.data.std)
+        return Loader(
+            views,
+            config.train.batch_size if train else max(config.train.batch_size, 256),
+            seed=derive(config.seed, "order"),
+            shuffle=train,
+            train=train,
+            rank=rank(),
+            world=world(),
+            drop_last=train and config.train.drop_last,
+            workers=config.train.workers,
+        )
+
+    @property
+    def live(self) -> LiveTeacher | None:
+        """The teacher network itself, behind a memory or not."""
+        teacher = self.teacher.teacher if isinstance(self.teacher, MemoryTeacher) else self.teacher
+        return teacher if isinstance(teacher, LiveTeacher) else None
+
+    def inspect(self) -> list[Guard]:
+        """The guards' findings."""
+        device = self.accelerator.device
+        batch = next(self.loader.epoch(0)).to(device, self.memory_format)
+        ids = torch.randperm(len(self.data.validation), generator=torch.Generator().manual_seed(0))[:GUARDED]
+        held_out = self._loader(self.data.validation, train=False).views.plain(ids)
+        self.learner.to(device)
+        held_out = held_out.to(device, self.memory_format)
+        with self.accelerator.autocast():
+            found = inspect(self.learner, self.live, self.task, batch, held_out, self.inputs)
+        chosen = [
+            Guard("layers", True, line) for method in self.learner._methods() for line in method.choices
+        ]
+        return [*chosen, *found]
+
+    def identity(self) -> dict[str, str]:
+        """What must be equal when the run is resumed."""
+        labels = hashlib.sha256(self.data.train.labels.numpy().tobytes()).hexdigest()
+        live = self.live
+        return {"teacher": "" if live is None else live.fingerprint(), "training data": labels}
+
+    def predict(self, model: nn.Module, split: Split) -> tuple[Tensor, Tensor]:
+        model.eval()
+        with self.accelerator.autocast():
+            return predict(
+                lambda batch: self.task.signals(self.task.call(model, batch)),
+                self._loader(split, train=False),
+                self.task,
+                self.accelerator.device,
+                self.memory_format,
+            )
+
+    def teacher_logits(self, split: Split) -> Tensor | None:
+        """The teacher's answers on a split, asked once."""
+        live = self.live
+        if live is None:
+            return None
+
+        def ask() -> Tensor:
+            with self.accelerator.autocast():
+                loader = self._loader(split, train=False)
+                return predict(live.signals, loader, self.task, self.accelerator.device, self.memory_format)[
+                    0
+                ]
+
+        return live.remember((split, self.accelerator.mixed_precision), ask)
+
+    def scores(self, model: nn.Module, name: str) -> dict[str, float]:
+        """Metrics of a network on the split of that name, with the teacher's where there is one."""
+        split = getattr(self.data, name)
+        logits, labels = self.predict(model, split)
+        return self.task.metrics(logits, labels, self.teacher_logits(split))
