@@ -280,6 +280,41 @@ def table(summary: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def figure(summary: dict[str, Any], path: Path) -> None:
+    """Gain over tuned KD of every method: seeds as dots, the 95 % interval as a bar."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    from limbeck.study import paired_difference
+
+    scores: dict[str, dict[int, float]] = {}
+    for row in summary["final"]:
+        scores.setdefault(row["name"], {})[row["seed"]] = row["test"]["accuracy"]
+    kd = scores.pop("KD")
+    gains = {
+        name: [100 * (values[seed] - kd[seed]) for seed in sorted(kd)] for name, values in scores.items()
+    }
+    order = sorted(gains, key=lambda name: sum(gains[name]))
+    drawn = Figure(figsize=(7.5, 4.6), layout="constrained")
+    FigureCanvasAgg(drawn)
+    axes = drawn.add_subplot()
+    for y, name in enumerate(order):
+        interval = paired_difference(gains[name], [0.0] * len(gains[name]))
+        colour = "#0a7a5c" if name.startswith("BicKD") else "#c24a00" if name == "DIST" else "#5b6068"
+        axes.plot([interval.low, interval.high], [y, y], color=colour, linewidth=2)
+        axes.plot(interval.mean, y, "D", color=colour, markersize=5)
+        axes.plot(gains[name], [y - 0.3] * len(gains[name]), ".", color="#9aa0a8", markersize=4)
+    axes.axvline(0, color="black", linewidth=1)
+    axes.set_yticks(
+        range(len(order)), [name.replace("BicKD: ", "BicKD (rec.): ") for name in order], fontsize=8
+    )
+    axes.set_xlabel("points of test accuracy over tuned KD, paired over 8 seeds")
+    axes.grid(axis="x", alpha=0.3)
+    for side in ("top", "right", "left"):
+        axes.spines[side].set_visible(False)
+    drawn.savefig(path, dpi=150)
+
+
 def main() -> None:
     words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     words.add_argument("--out", type=Path, default=Path("runs/bickd-ablation"))
@@ -287,10 +322,14 @@ def main() -> None:
     words.add_argument(
         "--write", type=Path, default=Path("docs/results/bickd.json"), help="the rows, summed up"
     )
-    words.add_argument("--table", type=Path, help="print the table of a written summary and stop")
+    words.add_argument(
+        "--table", type=Path, help="print the table and draw the figure of a written summary, and stop"
+    )
     given = words.parse_args()
     if given.table:
-        print(table(json.loads(given.table.read_text())))
+        summary = json.loads(given.table.read_text())
+        print(table(summary))
+        figure(summary, given.table.with_suffix(".png"))
         return
     started = time.monotonic()
     prepare(given.out)
