@@ -35,6 +35,7 @@ def run(code: str) -> tuple[float, str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="fewer pairs, below a minute")
+    parser.add_argument("--threads", type=int, default=1, help="ignored: nothing is computed")
     pairs = 5 if parser.parse_args().quick else 15
     sides = {name: TIMED.format(name) for name in ("torch", "torch, limbeck")}
     for code in (*sides.values(), HELP):  # fills the file cache and the bytecode cache

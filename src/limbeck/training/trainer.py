@@ -185,8 +185,6 @@ class Trainer:
 
     def _one(self, batch: Batch) -> None:
         started = time.perf_counter()
-        for each in self.procedure.players.values():
-            each.train()
         rate = self.config.optimizer.learning_rate * factor(
             self.config.schedule, self.step, len(self.loader), self.steps
         )
@@ -263,6 +261,9 @@ class Trainer:
     # --------------------------------------------------------------------------------- what it writes down
 
     def _mark(self) -> None:
+        """Begin to count anew after something that is not training; it may have left evaluation mode on."""
+        for player in self.procedure.players.values():
+            player.train()
         self._window = (self.step, time.perf_counter())
 
     def _log(self, terms: dict[str, Terms], rate: float, norm: float | None) -> None:
