@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def distill(
     student: nn.Module | str,
-    teacher: nn.Module | Run | str | Path | None,
+    teacher: nn.Module | Run | str | Path | Mapping[str, Any] | None,
     data: Data | str | Mapping[str, Any] | tuple[Any, Any],
     *,
     method: str | Method | type[Method] | Sequence[str | Method] | None = "bickd",
@@ -31,7 +31,8 @@ def distill(
 
     Args:
         student: a network (trained in place), or the name of one.
-        teacher: a trained network, a run or its folder, or None for methods without a teacher.
+        teacher: a trained network, a run or its folder, the section of the configuration as a mapping
+            (``{"run": "runs/teacher", "cache": "memory"}``), or None for methods without a teacher.
         data: the name of a data set, its section of the configuration as a mapping
             (``{"name": "digits", "train_size": 200}``), splits from ``limbeck.data``, or a pair (train, test)
             of ``torch.utils.data.Dataset``s, from whose training part validation is held out.
@@ -75,7 +76,9 @@ def distill(
         )
     if isinstance(teacher, (str, Path, Run)):
         path = teacher.path if isinstance(teacher, Run) else teacher
-        values["teacher"] = {**(values.get("teacher") or {}), "run": str(path)}
+        values["teacher"] = {"run": str(path)}
+    elif isinstance(teacher, Mapping):
+        values["teacher"] = dict(teacher)
     return _execute(
         values, student, teacher if isinstance(teacher, nn.Module) else None, objects, data, quiet
     )

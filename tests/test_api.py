@@ -1,0 +1,164 @@
+"""Distilling in a few lines of Python."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import TensorDataset
+
+import limbeck
+from limbeck.data import DataConfig, load
+from limbeck.errors import ConfigError, RunError
+from limbeck.methods import KD, BicKD
+from limbeck.training.trainer import RunInterrupted, Trainer
+from tests.running import environment
+
+FEW = {"name": "digits", "train_size": 160}
+SHORT: dict[str, Any] = {"epochs": 2, "batch_size": 32, "precision": "fp32", "threads": 1, "log_every": 1}
+
+
+def network(width: int = 16) -> nn.Sequential:
+    torch.manual_seed(width)
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, width), nn.ReLU(), nn.Linear(width, 10))
+
+
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory: pytest.TempPathFactory) -> limbeck.Run:
+    path = tmp_path_factory.mktemp("teacher") / "run"
+    return limbeck.train("cnn", "digits", output=path, train={**SHORT, "epochs": 5}, quiet=True)
+
+
+def distill(student: Any, teacher: Any, path: Path, **settings: Any) -> limbeck.Run:
+    settings = {"train": SHORT, "data": None, **settings}
+    data = settings.pop("data") or FEW
+    return limbeck.distill(student, teacher, data, output=path, quiet=True, **settings)
+
+
+@pytest.mark.parametrize("source", ["run", "path", "text", "network"])
+def test_teachers_of_every_form_teach_alike(source: str, teacher: limbeck.Run, tmp_path: Path) -> None:
+    forms = {"run": teacher, "path": teacher.path, "text": str(teacher.path), "network": teacher.student()}
+    run = distill("cnn", forms[source], tmp_path / "a", method="kd", temperature=2.0)
+    same = distill("cnn", teacher, tmp_path / "b", method="kd", temperature=2.0)
+    assert run.results["last"]["test"] == same.results["last"]["test"]
+    assert run.config.methods[0].options == {"temperature": 2.0}
+
+
+@pytest.mark.parametrize("method", [KD, KD(temperature=4.0), "kd", ["kd"], [KD()]], ids=str)
+def test_methods_of_every_form(method: Any, teacher: limbeck.Run, tmp_path: Path) -> None:
+    run = distill("cnn", teacher, tmp_path / "a", method=method)
+    assert (run.info["label"], run.info["kind"]) == ("kd", "distill")
+
+
+def test_several_methods_add_up(teacher: limbeck.Run, tmp_path: Path) -> None:
+    run = distill("cnn", teacher, tmp_path / "a", method=["kd", "dist"], label_weight=0.5)
+    terms = run.metrics("train")[0]["terms"]
+    assert set(terms) == {"cross_entropy", "kd", "dist.inter", "dist.intra"}
+    assert terms["cross_entropy"]["weight"] == 0.5
+    assert run.metrics("train")[0]["loss"] == pytest.approx(sum(term["weighted"] for term in terms.values()))
+
+
+def test_own_networks_and_data_sets(tmp_path: Path) -> None:
+    data = load(DataConfig())
+    images, labels = data.train.fetch(torch.arange(400))
+    pair = (TensorDataset(images, labels), TensorDataset(*data.test.fetch(torch.arange(100))))
+    big, small = network(64), network()
+    limbeck.train(big, pair, output=tmp_path / "t", train={**SHORT, "epochs": 5}, quiet=True)
+    run = distill(small, big, tmp_path / "s", data=pair, method=BicKD)
+    assert run.info["student"]["name"] == "object:Sequential"
+    rebuilt = run.student(model=network())
+    for name, tensor in rebuilt.state_dict().items():
+        assert torch.equal(tensor, small.state_dict()[name])
+    with pytest.raises(limbeck.LimbeckError, match="handed over in Python"):
+        run.student()
+
+
+def test_splits_of_ones_own(teacher: limbeck.Run, tmp_path: Path) -> None:
+    data = load(DataConfig(train_size=100))
+    run = distill("cnn", teacher, tmp_path / "a", data=data, method="kd")
+    assert run.info["samples"]["train"] == 100
+
+
+def test_a_run_with_objects_is_resumed_with_objects(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    big = network(64)
+    limbeck.train(big, FEW, output=tmp_path / "t", train={**SHORT, "epochs": 5}, quiet=True)
+    whole = distill(network(), big, tmp_path / "whole", method=KD())
+    save = Trainer._save
+
+    def stop(self: Trainer) -> None:
+        save(self)
+        if self.step == 5:
+            raise RunInterrupted("enough", fix="resume", number=15)
+
+    monkeypatch.setattr(Trainer, "_save", stop)
+    student = network()
+    with pytest.raises(RunInterrupted):
+        distill(student, big, tmp_path / "cut", method=KD())
+    monkeypatch.undo()
+    with pytest.raises(limbeck.LimbeckError, match="handed over in Python"):
+        limbeck.resume(tmp_path / "cut", quiet=True)
+    run = limbeck.resume(tmp_path / "cut", student=network(), teacher=big, methods=[KD()], quiet=True)
+    weights = [(r.path / "student.safetensors").read_bytes() for r in (run, whole)]
+    assert weights[0] == weights[1]
+    with pytest.raises(RunError, match="already finished"):
+        limbeck.resume(tmp_path / "cut", student=network(), teacher=big, methods=[KD()], quiet=True)
+
+
+def test_mistakes(teacher: limbeck.Run, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="temprature"):
+        distill("cnn", teacher, tmp_path / "a", method="kd", temprature=2)
+    with pytest.raises(ConfigError, match="nothing takes the settings epochs"):
+        distill("cnn", teacher, tmp_path / "b", method=["kd", "dist"], epochs=3)
+    with pytest.raises(ConfigError, match="cannot be mixed"):
+        distill("cnn", teacher, tmp_path / "c", method=["kd", KD()])
+    with pytest.raises(ConfigError, match="needs a teacher"):
+        distill("cnn", None, tmp_path / "d", method="kd")
+    kept = {"run": str(teacher.path), "cache": "memory"}
+    with pytest.raises(ConfigError, match="remembers one answer"):
+        distill("cnn", kept, tmp_path / "e", method="kd", augment={"flip": True})
+
+
+def test_a_remembered_teacher_teaches_the_same(teacher: limbeck.Run, tmp_path: Path) -> None:
+    live = distill("cnn", teacher, tmp_path / "a", method="kd")
+    kept = distill("cnn", teacher, tmp_path / "b", method="kd", teacher={"cache": "memory"})
+    assert kept.accuracy == pytest.approx(live.accuracy, abs=0.01)
+    first, second = (run.metrics("train") for run in (live, kept))
+    assert [row["loss"] for row in second] == pytest.approx([row["loss"] for row in first], rel=1e-4)
+
+
+def test_tensorboard_holds_the_terms(teacher: limbeck.Run, tmp_path: Path) -> None:
+    import warnings
+
+    run = distill("cnn", teacher, tmp_path / "a", method="kd", train={**SHORT, "tensorboard": True})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+        events = EventAccumulator(str(run.path / "tensorboard")).Reload()
+    tags = set(events.Tags()["scalars"])
+    assert {"terms/kd", "terms/cross_entropy", "train/loss", "validation/accuracy"} <= tags
+    written = [event.value for event in events.Scalars("terms/kd")]
+    assert written == pytest.approx([row["terms"]["kd"]["raw"] for row in run.metrics("train")], rel=1e-5)
+
+
+def test_the_public_names() -> None:
+    assert limbeck.__all__ == ["METHODS", "LimbeckError", "Method", "Run", "distill", "resume", "train"]
+    for name in dir(limbeck):
+        if name != "__version__":
+            assert getattr(limbeck, name) is not None
+    with pytest.raises(AttributeError, match="nonsense"):
+        _ = limbeck.nonsense  # type: ignore[attr-defined]
+
+
+def test_importing_costs_nothing() -> None:
+    heavy = ("torch", "transformers", "matplotlib", "accelerate", "sklearn", "scipy", "jinja2")
+    code = f"import sys, limbeck; print([m for m in {heavy} if m in sys.modules])"
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment(), capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"
