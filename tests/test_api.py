@@ -125,7 +125,8 @@ def test_mistakes(teacher: limbeck.Run, tmp_path: Path) -> None:
 
 def test_a_remembered_teacher_teaches_the_same(teacher: limbeck.Run, tmp_path: Path) -> None:
     live = distill("cnn", teacher, tmp_path / "a", method="kd")
-    kept = distill("cnn", teacher, tmp_path / "b", method="kd", teacher={"cache": "memory"})
+    remembered = {"run": str(teacher.path), "cache": "memory"}
+    kept = distill("cnn", remembered, tmp_path / "b", method="kd")
     assert kept.accuracy == pytest.approx(live.accuracy, abs=0.01)
     first, second = (run.metrics("train") for run in (live, kept))
     assert [row["loss"] for row in second] == pytest.approx([row["loss"] for row in first], rel=1e-4)
