@@ -115,11 +115,11 @@ class RunConfig(Section):
         >>> config = parse({"student": "resnet8", "methods": ["bickd"], "teacher": {"run": "runs/teacher"}})
         >>> config.data.name, config.methods[0].name
         ('digits', 'bickd')
-        >>> parse({"studnet": "resnet8"})
-        Traceback (most recent call last):
-        limbeck.errors.ConfigError: the configuration is not valid:
-          studnet: unknown key, nearest is 'student' (...)
-          student: Field required. Fix: ...
+        >>> try:
+        ...     parse({"studnet": "resnet8"})
+        ... except ConfigError as error:
+        ...     print(str(error).splitlines()[1])
+          studnet: unknown key, nearest is 'student' (all: augment, data, group, ...)
     """
 
     name: str | None = None
