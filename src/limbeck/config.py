@@ -118,8 +118,8 @@ class RunConfig(Section):
         >>> try:
         ...     parse({"studnet": "resnet8"})
         ... except ConfigError as error:
-        ...     print(str(error).splitlines()[1])
-          studnet: unknown key, nearest is 'student' (all: augment, data, group, ...)
+        ...     print(str(error).splitlines()[2].strip())
+        studnet: unknown key, nearest is 'student' (all: augment, data, group, ...)
     """
 
     name: str | None = None
