@@ -104,6 +104,12 @@ class Parts:
                     "teacher.cache=memory remembers one answer per sample, but augmentation changes the sample",
                     fix="set teacher.cache=none, or switch augmentation off",
                 )
+            if missing := self.learner.needs - MemoryTeacher.capabilities:
+                names = ", ".join(m.name for m in self.learner._methods() if m.needs & missing)
+                raise ConfigError(
+                    f"teacher.cache=memory keeps logits only, but {names} needs {', '.join(sorted(missing))}",
+                    fix="set teacher.cache=none",
+                )
             return MemoryTeacher(live, len(self.data.train))
         return live
 
