@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import subprocess
 import sys
 from pathlib import Path
@@ -121,6 +122,13 @@ def test_mistakes(teacher: limbeck.Run, tmp_path: Path) -> None:
     kept = {"run": str(teacher.path), "cache": "memory"}
     with pytest.raises(ConfigError, match="remembers one answer"):
         distill("cnn", kept, tmp_path / "e", method="kd", augment={"flip": True})
+
+
+@pytest.mark.parametrize("data", [5, (1, 2, 3)], ids=["number", "triple"])
+def test_what_is_no_data(data: Any, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="this is no data"):
+        inspect.unwrap(limbeck.train)("cnn", data, output=tmp_path / "a", quiet=True)
+    assert not (tmp_path / "a").exists()
 
 
 def test_a_remembered_teacher_teaches_the_same(teacher: limbeck.Run, tmp_path: Path) -> None:

@@ -183,8 +183,15 @@ def _data(data: Any) -> Data | None:
 
         made: Data = from_datasets(*data)
         return made
-    found: Data | None = data
-    return found
+    from .data import Data
+
+    if data is not None and not isinstance(data, Data):
+        raise ConfigError(
+            "this is no data",
+            got=type(data).__name__,
+            expected="a name, a mapping, limbeck.data.Data, or a pair (train, test) of data sets",
+        )
+    return data
 
 
 def _quiet(quiet: bool) -> Any:
