@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from tests.running import command, environment, write_config
 from tests.running import limbeck as call
 
@@ -112,6 +113,17 @@ def test_doctor(teacher: Path, tmp_path: Path) -> None:
     assert "No fault found" in done.stdout
     faulty = call("doctor", config, "augment.flip=true", "teacher.cache=memory")
     assert faulty.returncode == 2
+    assert "remembers one answer" in faulty.stderr
+    untrained = build("cnn", classes=10, channels=1, size=(8, 8), widths=(4, 8))
+    save_file(untrained.state_dict(), tmp_path / "untrained.safetensors")
+    model = {"name": "cnn", "options": {"widths": [4, 8]}, "weights": str(tmp_path / "untrained.safetensors")}
+    config = write_config(
+        tmp_path / "d.yaml", teacher={"model": model}, methods=["kd"], output=str(tmp_path / "r")
+    )
+    found = call("doctor", config)
+    assert found.returncode == 2
+    assert "FAULT  teacher is better than chance" in found.stdout
+    assert "load the trained weights" in found.stderr
     assert not (tmp_path / "r").exists()
 
 
@@ -164,7 +176,13 @@ def test_a_terminal_gets_a_bar_with_time_left(tmp_path: Path) -> None:
     assert "\x1b[" in text
 
 
-def test_version_and_help_without_torch() -> None:
+def test_version() -> None:
+    done = call("--version")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert re.fullmatch(r"limbeck \S+\n", done.stdout)
+
+
+def test_help_imports_nothing_heavy() -> None:
     code = "import sys; sys.argv = ['limbeck', '--help']\n"
     code += "try:\n from limbeck.cli import main; main()\nexcept SystemExit: pass\n"
     code += "print([m for m in ('torch', 'numpy', 'matplotlib', 'accelerate', 'sklearn', 'scipy') if m in sys.modules])"

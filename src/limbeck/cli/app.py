@@ -31,9 +31,13 @@ Code = Annotated[
 
 def _version(wanted: bool | None) -> None:
     if wanted:
-        from importlib.metadata import version
+        from importlib.metadata import PackageNotFoundError, version
 
-        print(f"limbeck {version('limbeck')}")
+        try:
+            found = version("limbeck")
+        except PackageNotFoundError:
+            found = "0+source"  # run from a checkout that was not installed
+        print(f"limbeck {found}")
         raise typer.Exit
 
 
