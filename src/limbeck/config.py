@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -18,7 +19,7 @@ T = TypeVar("T", bound=BaseModel)
 class Section(BaseModel):
     """Base of every section: frozen, unknown keys refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class ModelConfig(Section):
@@ -62,7 +63,8 @@ class MethodConfig(Section):
         if isinstance(value, dict):
             known = {key: value[key] for key in ("name", "weight") if key in value}
             rest = {key: item for key, item in value.items() if key not in ("name", "weight", "options")}
-            return {**known, "options": {**(value.get("options") or {}), **rest}}
+            options = value.get("options") or {}
+            return {**known, "options": {**options, **rest} if isinstance(options, Mapping) else options}
         return value
 
 
@@ -74,6 +76,12 @@ class OptimizerConfig(Section):
     momentum: float = Field(0.9, ge=0, lt=1)
     nesterov: bool = False
     weight_decay: float = Field(5e-4, ge=0)
+
+    @model_validator(mode="after")
+    def _nesterov_needs_momentum(self) -> OptimizerConfig:
+        if self.nesterov and not self.momentum:
+            raise ValueError("nesterov needs a momentum above 0")
+        return self
 
 
 class ScheduleConfig(Section):
@@ -135,7 +143,7 @@ class RunConfig(Section):
     train: TrainConfig = TrainConfig()
     latency: bool = Field(True, description="time the student at the end, about a second")
 
-    @field_validator("student", mode="before")
+    @field_validator("student", "data", mode="before")
     @classmethod
     def _named(cls, value: Any) -> Any:
         return {"name": value} if isinstance(value, str) else value
@@ -219,7 +227,7 @@ def read(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
     """
     path = Path(path)
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = load_yaml(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(f"no configuration file {path}", fix="check the path") from None
     except (OSError, UnicodeDecodeError) as error:
@@ -251,21 +259,16 @@ def apply(values: dict[str, Any], override: str) -> None:
     if not equals or not key:
         raise ConfigError(f"not an override: {override!r}", expected="key=value, such as train.epochs=5")
     try:
-        value = yaml.safe_load(text)
+        value = load_yaml(text)
     except yaml.YAMLError:
         raise ConfigError(f"the value of {key} is not valid YAML", got=text) from None
-    if isinstance(value, str):
-        try:  # YAML 1.1 reads 1e-3 as text
-            value = float(value)
-        except ValueError:
-            pass
     *parents, last = key.split(".")
     here: Any = values
     for part in parents:
         if isinstance(here, list):
             here = here[_index(here, part, key)]
             continue
-        if isinstance(here.get(part), str) and part in ("student", "method", "model"):
+        if isinstance(here.get(part), str):
             here[part] = {"name": here[part]}
         if not isinstance(here.get(part), (dict, list)):
             here[part] = {}
@@ -279,7 +282,7 @@ def apply(values: dict[str, Any], override: str) -> None:
 
 
 def _index(items: list[Any], part: str, key: str) -> int:
-    if not part.isdigit() or int(part) >= len(items):
+    if not (part.isascii() and part.isdigit()) or int(part) >= len(items):
         raise ConfigError(f"{key}: no item {part!r}", expected=f"a number below {len(items)}")
     index = int(part)
     if isinstance(items[index], str):
@@ -289,4 +292,31 @@ def _index(items: list[Any], part: str, key: str) -> int:
 
 def dump(config: RunConfig) -> str:
     """The whole configuration as YAML, defaults included."""
-    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    values = config.model_dump(mode="json")
+    return yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe YAML in which 1e-3 is a number, as in YAML 1.2; PyYAML alone reads it as text."""
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes what ``_Loader`` reads."""
+
+
+for _side in (_Loader, _Dumper):
+    _side.add_implicit_resolver(
+        "tag:yaml.org,2002:float",
+        re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)[eE][-+]?[0-9]+$"),
+        list("-+.0123456789"),
+    )
+
+
+def load_yaml(text: str) -> Any:
+    """Plain values from YAML; no tag ever makes an object.
+
+    Example:
+        >>> load_yaml("{rate: 1e-3, name: '1e-3'}")
+        {'rate': 0.001, 'name': '1e-3'}
+    """
+    return yaml.load(text, Loader=_Loader)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
-import tempfile
+import secrets
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
@@ -32,7 +32,7 @@ def write_atomic(path: Path, write: Callable[[IO[bytes]], object]) -> None:
 
     Args:
         path: the file to create or replace.
-        write: called with the open temporary file.
+        write: called with the open temporary file; who may read it is left to the process's umask.
 
     Raises:
         RunError: the disk is full, or the folder may not be written. The old file is left as it was.
@@ -44,15 +44,14 @@ def write_atomic(path: Path, write: Callable[[IO[bytes]], object]) -> None:
         >>> (folder / "a.txt").read_bytes()
         b'whole'
     """
-    temporary: str | None = None
+    temporary: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-        with os.fdopen(handle, "wb") as file:
+        with (path.parent / f".{path.name}.{secrets.token_hex(4)}.tmp").open("xb") as file:
+            temporary = Path(file.name)
             write(file)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
         os.replace(temporary, path)
         temporary = None
         folder = os.open(path.parent, os.O_RDONLY)
@@ -64,7 +63,7 @@ def write_atomic(path: Path, write: Callable[[IO[bytes]], object]) -> None:
         raise cannot_write(path, error) from None
     finally:
         if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:

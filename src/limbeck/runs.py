@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import yaml
 
-from .config import RunConfig, parse
+from .config import RunConfig, load_yaml, parse
 from .errors import RunError
 
 if TYPE_CHECKING:
@@ -45,9 +45,14 @@ class Run:
     def __repr__(self) -> str:
         return f"Run({str(self.path)!r})"
 
-    def _read(self, name: str) -> Any:
+    def _read(self, name: str, *keys: str) -> dict[str, Any]:
         try:
-            return json.loads((self.path / name).read_text(encoding="utf-8"))
+            found = json.loads((self.path / name).read_text(encoding="utf-8"))
+            if not isinstance(found, dict):
+                raise ValueError("it is not a mapping")
+            if missing := [key for key in keys if key not in found]:
+                raise ValueError(f"{', '.join(missing)} is missing")
+            return found
         except FileNotFoundError:
             raise RunError(
                 f"{self.path} has no {name}",
@@ -62,8 +67,7 @@ class Run:
     @property
     def info(self) -> dict[str, Any]:
         """``run.json``: name, label, seed, status, seconds and so on."""
-        info: dict[str, Any] = self._read("run.json")
-        return info
+        return self._read("run.json", "name", "label", "data", "status", "reconstructed")
 
     @property
     def status(self) -> str:
@@ -74,16 +78,17 @@ class Run:
     def config(self) -> RunConfig:
         """The whole configuration."""
         try:
-            values = yaml.safe_load((self.path / "config.yaml").read_text(encoding="utf-8"))
-        except (OSError, yaml.YAMLError) as error:
+            values = load_yaml((self.path / "config.yaml").read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
             raise RunError(f"{self.path / 'config.yaml'} is damaged: {error}") from None
+        if not isinstance(values, dict):
+            raise RunError(f"{self.path / 'config.yaml'} is damaged: it holds no keys")
         return parse(values)
 
     @property
     def results(self) -> dict[str, Any]:
         """``results.json``: last and best epoch on validation and test, and the cost."""
-        results: dict[str, Any] = self._read("results.json")
-        return results
+        return self._read("results.json", "last", "best")
 
     @property
     def accuracy(self) -> float:
@@ -91,16 +96,22 @@ class Run:
         return float(self.results["last"]["test"]["accuracy"])
 
     def metrics(self, kind: Literal["train", "validation"] | None = None) -> list[dict[str, Any]]:
-        """The rows of ``metrics.jsonl``, all or of one kind."""
+        """The rows of ``metrics.jsonl``, all or of one kind; a last line still being written is left out."""
         path = self.path / "metrics.jsonl"
         if not path.is_file():
             return []
-        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        whole, _, _ = path.read_text(encoding="utf-8").rpartition("\n")
+        try:
+            rows = [json.loads(line) for line in whole.splitlines()]
+        except ValueError as error:
+            raise RunError(f"{path} is damaged: {error}", fix="restore it from a copy") from None
         return [row for row in rows if kind is None or row["kind"] == kind]
 
     def card(self) -> dict[str, Any]:
         """``model.json``: all that rebuilds the student beside its weights."""
-        card: dict[str, Any] = self._read("model.json")
+        card = self._read("model.json", "model", "classes", "channels", "size", "mean", "std")
+        if not isinstance(card["model"], dict) or not {"name", "options"} <= set(card["model"]):
+            raise RunError(f"{self.path / 'model.json'} is damaged: model is not a name with options")
         return card
 
     def inputs(self) -> Inputs:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 from torch import Tensor, nn
@@ -15,8 +15,21 @@ from ..files import write_atomic
 
 
 def save(path: Path, state: dict[str, Any]) -> None:
-    """Write a checkpoint of tensors, numbers, strings, lists and dictionaries atomically."""
-    write_atomic(path, lambda file: torch.save(state, file))
+    """Write a checkpoint of tensors, numbers, strings, lists and dictionaries atomically.
+
+    Raises:
+        RunError: the disk is full, or the folder may not be written. The old checkpoint is left as it was.
+    """
+
+    def write(file: IO[bytes]) -> None:
+        try:
+            torch.save(state, file)
+        except RuntimeError as error:  # torch hides a failed write behind an error about positions
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from None
+            raise
+
+    write_atomic(path, write)
 
 
 def load(path: Path) -> dict[str, Any]:
