@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -34,8 +35,21 @@ class Classification:
         self.classes = classes
 
     def call(self, model: nn.Module, batch: Batch) -> Any:
-        """Call a network on a batch."""
-        return model(batch.inputs)
+        """Call a network on a batch.
+
+        Raises:
+            ModelError: the network cannot take these inputs.
+        """
+        try:
+            return model(batch.inputs)
+        except torch.OutOfMemoryError:
+            raise
+        except (RuntimeError, TypeError, ValueError) as error:
+            raise ModelError(
+                f"the network {type(model).__name__} fails on inputs of shape {tuple(batch.inputs.shape)}",
+                got=f"{type(error).__name__}: {error}",
+                fix="check the network against the data's channels and size",
+            ) from error
 
     def signals(self, output: Any) -> Signals:
         """Turn a network's output into signals with logits ``(N, K)``.

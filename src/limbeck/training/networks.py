@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+import traceback
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,12 @@ def make(
     if ":" in config.name:
         model = _own_code(config, allow_code, shape)
     else:
+        if taken := sorted({*shape, "name"} & set(config.options)):
+            raise ModelError(
+                f"{', '.join(taken)} of the network {config.name} is not an option",
+                expected="the data to decide it",
+                fix=f"remove {', '.join(taken)} from the options",
+            )
         model = build(config.name, **shape, **config.options)
     if config.weights is not None:
         fill(model, load_weights(Path(config.weights)), config.weights)
@@ -72,24 +79,36 @@ def _own_code(config: ModelConfig, allow_code: Collection[str], shape: dict[str,
             fix=f"if you trust it, add --allow-code {config.name}",
         )
     module_name, _, attribute = config.name.partition(":")
+    if not module_name or not attribute:
+        raise ModelError(f"{config.name} names no code", expected="module:callable")
     if (here := os.getcwd()) not in sys.path:
         sys.path.insert(0, here)
     try:
         factory = getattr(importlib.import_module(module_name), attribute)
     except (ImportError, AttributeError) as error:
         raise ModelError(f"cannot import {config.name}: {error}", fix="check module and callable") from None
+    except Exception as error:
+        raise ModelError(f"{config.name} fails on import: {_told(error)}", fix="mend that code") from error
     try:
         model = factory(**shape, **config.options)
     except TypeError as error:
         raise ModelError(
             f"{config.name} could not be called: {error}",
             expected=f"a callable that takes {', '.join([*shape, *config.options])} and returns a network",
-        ) from None
+        ) from error
+    except Exception as error:
+        raise ModelError(f"{config.name} fails: {_told(error)}", fix="mend that code") from error
     if not isinstance(model, nn.Module):
         raise ModelError(
             f"{config.name} returned no network", got=type(model).__name__, expected="an nn.Module"
         )
     return model
+
+
+def _told(error: Exception) -> str:
+    """What an error in a user's code says, and where it is."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__}: {error} ({last.filename}, line {last.lineno})"
 
 
 def named(model: nn.Module) -> ModelConfig:

@@ -9,11 +9,18 @@ import torch
 from torch import nn
 
 from ..config import OptimizerConfig, ScheduleConfig
+from ..errors import ModelError
 
 
 def optimizer(config: OptimizerConfig, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-    """The configured optimiser; weight decay acts on all parameters, as in the CIFAR protocol."""
+    """The configured optimiser; weight decay acts on all parameters, as in the CIFAR protocol.
+
+    Raises:
+        ModelError: no parameter requires a gradient.
+    """
     trained = [p for p in parameters if p.requires_grad]
+    if not trained:
+        raise ModelError("no parameter of the network requires a gradient", fix="unfreeze what is to learn")
     if config.name == "adamw":
         return torch.optim.AdamW(
             trained, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
