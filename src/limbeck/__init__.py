@@ -45,9 +45,12 @@ def __getattr__(name: str) -> Any:
     if name in _ROOMS:
         return import_module(f".{name}", __name__)
     if name == "__version__":
-        from importlib.metadata import version
+        from importlib.metadata import PackageNotFoundError, version
 
-        return version("limbeck")
+        try:
+            return version("limbeck")
+        except PackageNotFoundError:
+            return "0+source"  # a checkout that was not installed
     raise AttributeError(f"module 'limbeck' has no attribute {name!r}")
 
 

@@ -241,7 +241,7 @@ def test_a_folder_that_may_not_be_written(tmp_path: Path, fails) -> None:  # typ
 
 
 def test_full_disk_loses_nothing_and_the_run_goes_on(tmp_path: Path) -> None:
-    """A real quota: files of this process may not grow beyond a size, as on a full disk."""
+    """The write of one checkpoint is made to fail as a full disk fails it; ``tests/test_files.py`` fills a real one."""
     config = write_config(
         tmp_path / "c.yaml",
         student={"name": "mlp", "options": {"widths": [256]}},

@@ -31,13 +31,9 @@ Code = Annotated[
 
 def _version(wanted: bool | None) -> None:
     if wanted:
-        from importlib.metadata import PackageNotFoundError, version
+        from .. import __version__
 
-        try:
-            found = version("limbeck")
-        except PackageNotFoundError:
-            found = "0+source"  # run from a checkout that was not installed
-        print(f"limbeck {found}")
+        print(f"limbeck {__version__}")
         raise typer.Exit
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from .. import __version__
 from ..errors import RunError
 from ..files import cannot_write, remove_leftovers, write_json, write_text
 
@@ -114,7 +115,7 @@ def environment() -> dict[str, Any]:
         except metadata.PackageNotFoundError:
             packages[name] = None
     return {
-        "limbeck": version(),
+        "limbeck": __version__,
         "python": platform.python_version(),
         "torch": torch.__version__,
         "platform": platform.platform(),
@@ -125,14 +126,6 @@ def environment() -> dict[str, Any]:
         "git": _git(),
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
     }
-
-
-def version() -> str:
-    """The installed version of Limbeck."""
-    try:
-        return metadata.version("limbeck")
-    except metadata.PackageNotFoundError:
-        return "0+source"
 
 
 def _processor() -> str:
