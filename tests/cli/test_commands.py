@@ -114,6 +114,7 @@ def test_doctor(teacher: Path, tmp_path: Path) -> None:
     faulty = call("doctor", config, "augment.flip=true", "teacher.cache=memory")
     assert faulty.returncode == 2
     assert "remembers one answer" in faulty.stderr
+    torch.manual_seed(0)
     untrained = build("cnn", classes=10, channels=1, size=(8, 8), widths=(4, 8))
     save_file(untrained.state_dict(), tmp_path / "untrained.safetensors")
     model = {"name": "cnn", "options": {"widths": [4, 8]}, "weights": str(tmp_path / "untrained.safetensors")}

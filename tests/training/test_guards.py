@@ -8,12 +8,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from limbeck.data import AugmentConfig, DataConfig, Views, load
 from limbeck.errors import GuardError
 from limbeck.methods import resolve
+from limbeck.models import build
 from limbeck.signals import Batch
 from limbeck.tasks import Classification
 from limbeck.teachers import Inputs, LiveTeacher
-from limbeck.training.guards import Guard, enforce, inspect
+from limbeck.training.guards import Guard, _teacher_loaded, enforce, inspect
 from limbeck.training.learner import Learner
 
 FEEDS = Inputs(1, (2, 2), (0.5,), (0.25,))
@@ -78,6 +80,19 @@ def test_a_sound_run_passes_and_is_left_as_it_was() -> None:
 def test_teacher_that_was_never_trained() -> None:
     blind = nn.Sequential(nn.Flatten(), nn.Linear(4, 4).apply(lambda m: nn.init.constant_(m.weight, 0.1)))
     assert "teacher is better than chance" in faults(examine(student(), live(blind)))
+
+
+@pytest.mark.parametrize("name", ["cnn", "mlp", "resnet8"])
+def test_networks_that_were_never_trained(name: str) -> None:
+    """Their hits are not independent, so they stray further from chance than coins do; few may pass."""
+    data = load(DataConfig())
+    held_out = Views(AugmentConfig(), data.validation, 0, data.mean, data.std).plain(torch.arange(144))
+    task, passed = Classification(10), 0
+    for seed in range(60):
+        torch.manual_seed(seed)
+        network = build(name, classes=10, channels=1, size=(8, 8))
+        passed += bool(_teacher_loaded(LiveTeacher(network, task), task, held_out).ok)
+    assert passed <= 3
 
 
 def test_student_stuck_in_evaluation_mode() -> None:
