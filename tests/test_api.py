@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import shutil
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +17,11 @@ from torch.utils.data import TensorDataset
 
 import limbeck
 from limbeck.data import DataConfig, load
-from limbeck.errors import ConfigError, RunError
+from limbeck.errors import CheckpointError, ConfigError, DataError, RunError
 from limbeck.methods import KD, BicKD
+from limbeck.tasks import Classification
+from limbeck.teachers import LiveTeacher
+from limbeck.training.session import score
 from limbeck.training.trainer import RunInterrupted, Trainer
 from tests.running import environment
 
@@ -171,3 +176,151 @@ def test_importing_costs_nothing() -> None:
         [sys.executable, "-c", code], env=environment(), capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "[]"
+
+
+class Mine(KD):
+    """A method that no table knows."""
+
+    name = "mine"
+
+
+def interrupted(
+    path: Path, monkeypatch: pytest.MonkeyPatch, *words: Any, step: int = 5, **settings: Any
+) -> None:
+    """A run that stopped after a checkpoint at this step, or the first one after it."""
+    save = Trainer._save
+
+    def stop(self: Trainer) -> None:
+        save(self)
+        if self.step >= step:
+            raise RunInterrupted("enough", fix="resume", number=15)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "_save", stop)
+        with pytest.raises(RunInterrupted):
+            distill(*words, path, **settings)
+
+
+def same_weights(*runs: limbeck.Run) -> bool:
+    return len({(run.path / "student.safetensors").read_bytes() for run in runs}) == 1
+
+
+def test_a_method_object_of_the_table_is_recorded_by_name_and_resumed_without_it(
+    teacher: limbeck.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = distill("cnn", teacher, tmp_path / "whole", method=KD(temperature=2.0))
+    assert whole.config.methods[0].name == "kd"
+    assert whole.config.methods[0].options["temperature"] == 2.0
+    interrupted(tmp_path / "cut", monkeypatch, "cnn", teacher, method=KD(temperature=2.0))
+    with pytest.raises(CheckpointError, match=r"another method; got kd\(temperature=3\.0"):
+        limbeck.resume(tmp_path / "cut", methods=[KD(temperature=3.0)], quiet=True)
+    with pytest.raises(ConfigError, match="other methods than the run was configured with"):
+        limbeck.resume(tmp_path / "cut", methods=[KD(temperature=2.0), BicKD()], quiet=True)
+    assert same_weights(limbeck.resume(tmp_path / "cut", quiet=True), whole)
+
+
+def test_a_method_of_ones_own_must_be_handed_over_again(
+    teacher: limbeck.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = distill("cnn", teacher, tmp_path / "whole", method=Mine)
+    assert (whole.config.methods[0].name, whole.config.label) == ("object:mine", "mine")
+    interrupted(tmp_path / "cut", monkeypatch, "cnn", teacher, method=Mine)
+    with pytest.raises(ConfigError, match="method mine was handed over in Python"):
+        limbeck.resume(tmp_path / "cut", quiet=True)
+    assert same_weights(limbeck.resume(tmp_path / "cut", methods=[Mine()], quiet=True), whole)
+    assert score(whole, "test") == pytest.approx(whole.results["last"]["test"], abs=1e-6)
+
+
+def test_data_of_ones_own_must_be_handed_over_again(
+    teacher: limbeck.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = load(DataConfig(train_size=160))
+    whole = distill("cnn", teacher, tmp_path / "whole", data=data, method="kd")
+    interrupted(tmp_path / "cut", monkeypatch, "cnn", teacher, data=data, method="kd")
+    with pytest.raises(DataError, match="data digits was handed over in Python"):
+        limbeck.resume(tmp_path / "cut", quiet=True)
+    other = load(DataConfig(train_size=160, split_seed=1))
+    with pytest.raises(CheckpointError, match="another training data"):
+        limbeck.resume(tmp_path / "cut", data=other, quiet=True)
+    assert same_weights(limbeck.resume(tmp_path / "cut", data=data, quiet=True), whole)
+
+
+def test_a_remembered_teacher_remembers_the_same_after_a_stop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A convolution's last bits depend on the batch around a sample, so its answers must not."""
+    big = limbeck.train("resnet8", FEW, output=tmp_path / "t", train=SHORT, quiet=True, latency=False)
+    kept = {"run": str(big.path), "cache": "memory"}
+    odd = {**SHORT, "epochs": 3, "batch_size": 37, "checkpoint_every": 2, "guards": "warn"}
+    whole = distill("cnn", kept, tmp_path / "whole", method="kd", train=odd)
+    interrupted(tmp_path / "cut", monkeypatch, "cnn", kept, step=2, method="kd", train=odd)
+    assert same_weights(limbeck.resume(tmp_path / "cut", quiet=True), whole)
+
+
+def test_a_changed_network_is_refused_on_resume(
+    teacher: limbeck.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interrupted(tmp_path / "cut", monkeypatch, "mlp", teacher, method="kd")
+    settings = (tmp_path / "cut" / "config.yaml").read_text()
+    (tmp_path / "cut" / "config.yaml").write_text(settings.replace("name: mlp", "name: cnn"))
+    with pytest.raises(CheckpointError, match="does not fit the networks of the run"):
+        limbeck.resume(tmp_path / "cut", quiet=True)
+
+
+def test_a_live_teacher_and_teachers_that_are_none(teacher: limbeck.Run, tmp_path: Path) -> None:
+    live = LiveTeacher(teacher.student(), Classification(10))
+    run = distill("cnn", live, tmp_path / "a", method="kd")
+    assert same_weights(run, distill("cnn", teacher, tmp_path / "b", method="kd"))
+    unchecked: Any = inspect.unwrap(limbeck.distill)
+    with pytest.raises(ConfigError, match="this is no teacher; got int"):
+        unchecked("cnn", 5, FEW, method="kd", output=tmp_path / "c", quiet=True)
+    with pytest.raises(ConfigError, match=r"method=\[\.\.\.\]"):
+        unchecked("cnn", teacher, FEW, methods=["kd"], output=tmp_path / "d", quiet=True)
+
+
+def test_the_folder_is_named_after_what_is_in_it(
+    teacher: limbeck.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    data, short = load(DataConfig(train_size=160)), {**SHORT, "epochs": 1}
+    run = limbeck.distill(network(), teacher, data, method=[KD(), BicKD()], seed=3, quiet=True, train=short)
+    assert str(run.path) == "runs/digits-object-Sequential-kd+bickd-seed3"
+    assert str(limbeck.train("mlp", FEW, quiet=True, train=short).path) == "runs/digits-mlp-scratch-seed0"
+    named = limbeck.train("mlp", FEW, quiet=True, train=short, name="mine")
+    assert (str(named.path), named.info["name"]) == ("runs/mine", "mine")
+
+
+def test_a_student_is_scored_after_its_teacher_has_gone(teacher: limbeck.Run, tmp_path: Path) -> None:
+    shutil.copytree(teacher.path, tmp_path / "t")
+    run = distill("cnn", tmp_path / "t", tmp_path / "a", method="kd", label_weight=0)
+    recorded = run.results["last"]["test"]
+    assert score(run, "test") == pytest.approx(recorded, abs=1e-6)
+    shutil.rmtree(tmp_path / "t")
+    alone = score(run, "test")
+    assert "agreement" not in alone
+    assert alone == pytest.approx({key: recorded[key] for key in alone}, abs=1e-6)
+
+
+def test_tensorboard_forgets_the_steps_that_a_resumed_run_repeats(
+    teacher: limbeck.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, board = tmp_path / "cut", {**SHORT, "tensorboard": True, "checkpoint_every": 3}
+    log = Trainer._log
+
+    def die(self: Trainer, *words: Any) -> None:
+        log(self, *words)
+        if self.step == 5:
+            raise RuntimeError("killed two steps after a checkpoint")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "_log", die)
+        with pytest.raises(RuntimeError, match="killed"):
+            distill("cnn", teacher, path, method="kd", train=board)
+    run = limbeck.resume(path, quiet=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+        events = EventAccumulator(str(path / "tensorboard")).Reload()
+    assert [event.step for event in events.Scalars("terms/kd")] == list(range(1, 11))
+    assert [row["step"] for row in run.metrics("train")] == list(range(1, 11))

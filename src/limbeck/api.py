@@ -14,11 +14,12 @@ from .runs import Run
 
 if TYPE_CHECKING:
     from .data import Data
+    from .teachers import LiveTeacher
 
 
 def distill(
     student: nn.Module | str,
-    teacher: nn.Module | Run | str | Path | Mapping[str, Any] | None,
+    teacher: nn.Module | LiveTeacher | Run | str | Path | Mapping[str, Any] | None,
     data: Data | str | Mapping[str, Any] | tuple[Any, Any],
     *,
     method: str | Method | type[Method] | Sequence[str | Method] | None = "bickd",
@@ -31,8 +32,9 @@ def distill(
 
     Args:
         student: a network (trained in place), or the name of one.
-        teacher: a trained network, a run or its folder, the section of the configuration as a mapping
-            (``{"run": "runs/teacher", "cache": "memory"}``), or None for methods without a teacher.
+        teacher: a trained network (frozen in place), a ``LiveTeacher``, a run or its folder, the section of
+            the configuration as a mapping (``{"run": "runs/teacher", "cache": "memory"}``), or None for
+            methods without a teacher.
         data: the name of a data set, its section of the configuration as a mapping
             (``{"name": "digits", "train_size": 200}``), splits from ``limbeck.data``, or a pair (train, test)
             of ``torch.utils.data.Dataset``s, from whose training part validation is held out.
@@ -60,16 +62,19 @@ def distill(
         ('finished', True)
     """
     from .config import RunConfig, Section
+    from .teachers import LiveTeacher
 
+    if "methods" in settings:
+        raise ConfigError("methods is not a setting", fix="give them as method=[...]")
     known = set(RunConfig.model_fields)
     options = {key: value for key, value in settings.items() if key not in known}
     values: dict[str, Any] = {key: _plain(value, Section) for key, value in settings.items() if key in known}
     chosen = _methods(method, options)
-    values["methods"] = [m for m in chosen if not isinstance(m, Method)]
+    values["methods"] = [_recorded(m) if isinstance(m, Method) else m for m in chosen]
     values["seed"] = seed
     values.setdefault("output", None if output is None else str(output))
     objects = [m for m in chosen if isinstance(m, Method)]
-    if objects and values["methods"]:
+    if 0 < len(objects) < len(chosen):
         raise ConfigError(
             "method names and method objects cannot be mixed",
             fix="give all of them by name or all as objects",
@@ -79,9 +84,14 @@ def distill(
         values["teacher"] = {"run": str(path)}
     elif isinstance(teacher, Mapping):
         values["teacher"] = dict(teacher)
-    return _execute(
-        values, student, teacher if isinstance(teacher, nn.Module) else None, objects, data, quiet
-    )
+    elif teacher is not None and not isinstance(teacher, (nn.Module, LiveTeacher)):
+        raise ConfigError(
+            "this is no teacher",
+            got=type(teacher).__name__,
+            expected="a network, limbeck.teachers.LiveTeacher, a run or its folder, a mapping, or None",
+        )
+    network = teacher if isinstance(teacher, (nn.Module, LiveTeacher)) else None
+    return _execute(values, student, network, objects, data, quiet)
 
 
 def train(
@@ -133,12 +143,12 @@ def resume(
 def _execute(
     values: dict[str, Any],
     student: nn.Module | str,
-    teacher: nn.Module | None,
+    teacher: nn.Module | LiveTeacher | None,
     methods: Sequence[Method],
     data: Any,
     quiet: bool,
 ) -> Run:
-    from .config import parse
+    from .config import OBJECT, parse
     from .training.networks import named
     from .training.session import execute
 
@@ -153,7 +163,7 @@ def _execute(
     splits = _data(data) if named_data is None else None
     values["data"] = named_data
     if splits is not None:
-        values["data"] = {"name": splits.name}
+        values["data"] = {"name": OBJECT + splits.name}
     return execute(
         parse(values), student=network, teacher=teacher, methods=methods, data=splits, progress=_quiet(quiet)
     )
@@ -171,6 +181,15 @@ def _methods(method: Any, options: dict[str, Any]) -> list[Any]:
             return [chosen[0](**options)]
         return [{"name": chosen[0], "options": options}]
     return [m() if isinstance(m, type) else m if isinstance(m, Method) else {"name": m} for m in chosen]
+
+
+def _recorded(method: Method) -> dict[str, Any]:
+    """The configuration entry of a method object; one of another class than the table's is marked as such."""
+    from .config import OBJECT
+    from .methods import METHODS
+
+    mark = "" if METHODS.get(method.name) is type(method) else OBJECT
+    return {"name": mark + method.name, "options": method.options.model_dump(mode="json")}
 
 
 def _plain(value: Any, section: type[Any]) -> Any:

@@ -15,6 +15,9 @@ from .errors import ConfigError, suggest
 
 T = TypeVar("T", bound=BaseModel)
 
+OBJECT = "object:"
+"""Marks a network, a method or data that was handed over in Python and cannot be made again from a name."""
+
 
 class Section(BaseModel):
     """Base of every section: frozen, unknown keys refused."""
@@ -163,7 +166,7 @@ class RunConfig(Section):
     @property
     def label(self) -> str:
         """What reports call the method: its name, several joined by +, or ``scratch``."""
-        return "+".join(method.name for method in self.methods) or "scratch"
+        return "+".join(method.name.removeprefix(OBJECT) for method in self.methods) or "scratch"
 
 
 def parse(values: dict[str, Any]) -> RunConfig:

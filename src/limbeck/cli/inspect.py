@@ -19,6 +19,8 @@ def evaluate(path: Path, split: str, checkpoint: str, allow_code: list[str]) -> 
     run = Run(path)
     found = score(run, split, choose(checkpoint), allow_code)
     scores(f"{run.path.name}: {checkpoint} epoch, float32", {split: found})
+    if run.info.get("teacher") and "agreement" not in found:
+        print("Its teacher is not where it was, so nothing is said about agreement.")
 
 
 def report(paths: list[Path], output: Path, title: str) -> None:
@@ -38,7 +40,7 @@ def methods() -> None:
 
 
 def find_runs(paths: list[Path]) -> list[Path]:
-    """Run folders among the given ones and directly or deeper inside them."""
+    """Run folders among the given ones and directly or deeper inside them, each once."""
     found: list[Path] = []
     for path in paths:
         if not path.exists():
@@ -50,7 +52,7 @@ def find_runs(paths: list[Path]) -> list[Path]:
         if not inside:
             raise RunError(f"no run in {path}", expected="a run folder, or a folder that holds some")
         found += inside
-    return found
+    return list({path.resolve(): path for path in found}.values())
 
 
 def choose(checkpoint: str) -> Literal["last", "best"]:

@@ -13,15 +13,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..config import ModelConfig
+from ..config import OBJECT, ModelConfig
 from ..data import Data
 from ..errors import ModelError
 from ..models import build
 from ..teachers import Inputs
 from .checkpoint import fill, load_weights
-
-OBJECT = "object:"
-"""Marks a network that was handed over in Python and cannot be rebuilt from a name."""
 
 
 def feeds(data: Data) -> Inputs:

@@ -8,9 +8,9 @@ from collections.abc import Collection
 import torch
 from torch import Tensor, nn
 
-from ..config import RunConfig
+from ..config import OBJECT, RunConfig
 from ..data import Data, Loader, Split, Views, load
-from ..errors import ConfigError
+from ..errors import ConfigError, DataError
 from ..methods import resolve
 from ..methods.base import Method
 from ..seeds import derive
@@ -46,7 +46,7 @@ class Parts:
         allow_code: Collection[str] = (),
     ) -> None:
         self.config = config
-        self.data = data if data is not None else load(config.data)
+        self.data = data if data is not None else _load(config)
         self.task = Classification(len(self.data.classes))
         self.inputs = feeds(self.data)
         self.accelerator = accelerator(config.train)
@@ -69,8 +69,14 @@ class Parts:
                 allow_code=allow_code,
             )
         torch.manual_seed(derive(config.seed, "methods"))
-        chosen = list(methods) or [resolve(m.name, m.options) for m in config.methods]
-        weights = [m.weight for m in config.methods] if config.methods else [None] * len(chosen)
+        chosen = list(methods) or _resolved(config)
+        weights = [m.weight for m in config.methods] or [None] * len(chosen)
+        if len(weights) != len(chosen):
+            raise ConfigError(
+                "other methods than the run was configured with",
+                got=", ".join(m.name for m in chosen),
+                expected=config.label,
+            )
         pairs = [(m, m.weight if w is None else w) for m, w in zip(chosen, weights, strict=True)]
         label_weight = config.label_weight
         if label_weight is None:
@@ -110,7 +116,8 @@ class Parts:
                     f"teacher.cache=memory keeps logits only, but {names} needs {', '.join(sorted(missing))}",
                     fix="set teacher.cache=none",
                 )
-            return MemoryTeacher(live, len(self.data.train))
+            train = self.data.train
+            return MemoryTeacher(live, len(train), lambda: self.teacher_logits(train))
         return live
 
     def _fit_taps(self) -> None:
@@ -165,7 +172,11 @@ class Parts:
         """What must be equal when the run is resumed."""
         labels = hashlib.sha256(self.data.train.labels.numpy().tobytes()).hexdigest()
         live = self.live
-        return {"teacher": "" if live is None else live.fingerprint(), "training data": labels}
+        return {
+            "teacher": "" if live is None else live.fingerprint(),
+            "training data": labels,
+            "method": " + ".join(_described(m) for m in self.learner._methods()) or "scratch",
+        }
 
     def predict(self, model: nn.Module, split: Split) -> tuple[Tensor, Tensor]:
         model.eval()
@@ -198,3 +209,27 @@ class Parts:
         split = getattr(self.data, name)
         logits, labels = self.predict(model, split)
         return self.task.metrics(logits, labels, self.teacher_logits(split))
+
+
+def _load(config: RunConfig) -> Data:
+    if config.data.name.startswith(OBJECT):
+        raise DataError(
+            f"the data {config.data.name.removeprefix(OBJECT)} was handed over in Python",
+            fix="hand it over again: limbeck.resume(path, data=...); the network is limbeck.Run(path).student()",
+        )
+    return load(config.data)
+
+
+def _resolved(config: RunConfig) -> list[Method]:
+    for method in config.methods:
+        if method.name.startswith(OBJECT):
+            raise ConfigError(
+                f"the method {method.name.removeprefix(OBJECT)} was handed over in Python",
+                fix="hand it over again: limbeck.resume(path, methods=[...])",
+            )
+    return [resolve(method.name, method.options) for method in config.methods]
+
+
+def _described(method: Method) -> str:
+    options = ", ".join(f"{name}={value}" for name, value in method.options.model_dump().items())
+    return f"{method.name}({options})"

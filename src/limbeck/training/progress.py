@@ -37,7 +37,7 @@ class Progress:
     ) -> None:
         self.total, self.title, self.every = max(total, 1), title, every
         self.quiet, self.stream = quiet, stream or sys.stderr
-        self.done, self._spoken, self._text = 0, 0.0, ""
+        self.done, self._skipped, self._spoken, self._text = 0, 0, 0.0, ""
         self._bar: Any = None
         self._task: Any = None
 
@@ -49,11 +49,11 @@ class Progress:
             from rich.progress import Progress as Bar
 
             self._bar = Bar(
-                TextColumn("{task.description}"),
+                TextColumn("{task.description}", markup=False),
                 BarColumn(bar_width=24),
                 MofNCompleteColumn(),
                 TimeRemainingColumn(),
-                TextColumn("{task.fields[text]}"),
+                TextColumn("{task.fields[text]}", markup=False),
                 console=Console(file=self.stream),
             )
             self._bar.start()
@@ -71,7 +71,8 @@ class Progress:
         now = time.monotonic()
         if not self.quiet and (now - self._spoken >= self.every or self.done >= self.total):
             self._spoken = now
-            left = round((now - self._start) / max(self.done, 1) * max(self.total - self.done, 0))
+            pace = (now - self._start) / max(self.done - self._skipped, 1)
+            left = round(pace * max(self.total - self.done, 0))
             clock = f"{left // 3600}:{left % 3600 // 60:02}:{left % 60:02}"
             percent = min(100, 100 * self.done // self.total)
             tail = f", {self._text}" if self._text else ""
@@ -80,6 +81,13 @@ class Progress:
                 file=self.stream,
                 flush=True,
             )
+
+    def skip(self, steps: int) -> None:
+        """Count steps that an earlier process did: they say nothing about the time left."""
+        self.done += steps
+        self._skipped += steps
+        if self._bar is not None and steps:
+            self._bar.reset(self._task, completed=self.done, text=self._text)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 from torch import nn
 
-from ..config import RunConfig, dump
+from ..config import OBJECT, RunConfig, TeacherConfig, dump
 from ..data import Data
 from ..errors import LimbeckError, RunError
 from ..evaluation import classification_arrays, cost
@@ -83,7 +83,7 @@ def ensure(config: RunConfig, progress: Progress | None = None) -> Run:
         )
     if found.status == "finished":
         if progress is not None:
-            progress.advance(found.info["steps"])
+            progress.skip(found.info["steps"])
         return found
     return execute(config, resume=True, progress=progress)
 
@@ -101,16 +101,25 @@ def score(
     The teacher is asked too where the run had one that can be found again.
     """
     train = run.config.train.model_copy(update={"precision": "fp32"})
-    config = run.config.model_copy(update={"train": train})
+    known = run.config.teacher if _there(run.config.teacher) else None
+    config = run.config.model_copy(
+        update={"train": train, "teacher": known, "methods": (), "label_weight": None}
+    )
     student = run.student(checkpoint, allow_code=allow_code)
     parts = Parts(config, student=student, allow_code=allow_code)
     return parts.scores(student.to(parts.accelerator.device), split)
 
 
+def _there(teacher: TeacherConfig | None) -> bool:
+    if teacher is None or teacher.run is not None:
+        return teacher is not None and Path(teacher.run or "", "run.json").is_file()
+    return teacher.model is not None and Path(teacher.model.weights or "").is_file()
+
+
 def default_name(config: RunConfig) -> str:
     """``data-student-method-seedN``."""
     student = config.student.name.replace(":", "-").replace("/", "-")
-    return f"{config.data.name}-{student}-{config.label}-seed{config.seed}"
+    return f"{config.data.name.removeprefix(OBJECT)}-{student}-{config.label}-seed{config.seed}"
 
 
 class Session:

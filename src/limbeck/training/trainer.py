@@ -160,9 +160,9 @@ class Trainer:
             if self.progress is None:
                 title = self.record.path.name
                 self.progress = stack.enter_context(Progress(self.steps, title, quiet=rank() != 0))
-                self.progress.done = self.step
+            self.progress.skip(self.step)
             if self.config.tensorboard and rank() == 0:
-                self._board = stack.enter_context(_board(self.record))
+                self._board = stack.enter_context(_board(self.record, self.step))
             if self.step == 0:
                 self._save()
             while self.epoch < self.config.epochs and not self.stopped_early:
@@ -384,9 +384,15 @@ class Trainer:
                     expected=found.get(key),
                     fix="resume with what the run was started with",
                 )
-        for name, module in self.plain.items():
-            module.load_state_dict(state["players"][name]["module"])
-            self.optimizers[name].load_state_dict(state["players"][name]["optimizer"])
+        try:
+            for name, module in self.plain.items():
+                module.load_state_dict(state["players"][name]["module"])
+                self.optimizers[name].load_state_dict(state["players"][name]["optimizer"])
+        except (RuntimeError, ValueError, KeyError) as error:
+            raise CheckpointError(
+                f"{self.record.checkpoint} does not fit the networks of the run: {error}",
+                fix="resume with the configuration that the run was started with",
+            ) from None
         self.procedure.load_state_dict(state["procedure"])
         if self.ema is not None:
             self.ema.load_state_dict(state["ema"])
@@ -485,7 +491,7 @@ def _memory_mb(device: torch.device) -> float:
     return peak / (2**20 if sys.platform == "darwin" else 2**10)
 
 
-def _board(record: Record) -> AbstractContextManager[Any]:
+def _board(record: Record, step: int) -> AbstractContextManager[Any]:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
@@ -494,5 +500,5 @@ def _board(record: Record) -> AbstractContextManager[Any]:
         raise DependencyError(
             "train.tensorboard needs TensorBoard", fix="pip install 'limbeck[track]'"
         ) from None
-    writer: AbstractContextManager[Any] = SummaryWriter(str(record.path / "tensorboard"))
+    writer: AbstractContextManager[Any] = SummaryWriter(str(record.path / "tensorboard"), purge_step=step + 1)
     return writer
