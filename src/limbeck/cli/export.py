@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import io
+import logging
 import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 
-from ..errors import DependencyError
+from ..errors import DependencyError, ModelError
 from .inspect import choose
 
 
@@ -40,10 +45,8 @@ def write_onnx(student: object, shape: tuple[int, ...], path: Path) -> float:
 
     Raises:
         DependencyError: the export extra is not installed.
+        ModelError: the network cannot be written as ONNX.
     """
-    import logging
-    import warnings
-
     import torch
 
     try:
@@ -58,19 +61,25 @@ def write_onnx(student: object, shape: tuple[int, ...], path: Path) -> float:
     assert isinstance(student, torch.nn.Module)
     model = student.to(memory_format=torch.contiguous_format).cpu().eval()  # type: ignore[call-overload]
     inputs = torch.randn(16, *shape, generator=torch.Generator().manual_seed(0))
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    with warnings.catch_warnings(), torch.no_grad(), tempfile.TemporaryDirectory() as folder:
-        warnings.simplefilter("ignore")  # the exporter's own deprecations
+    with _hushed(), torch.no_grad(), tempfile.TemporaryDirectory() as folder:
         batch = torch.export.Dim("batch")
-        program = torch.onnx.export(
-            model,
-            (inputs,),
-            dynamo=True,
-            verbose=False,
-            dynamic_shapes=({0: batch},),
-            input_names=["images"],
-            output_names=["logits"],
-        )
+        try:
+            program = torch.onnx.export(
+                model,
+                (inputs,),
+                dynamo=True,
+                verbose=False,
+                dynamic_shapes=({0: batch},),
+                input_names=["images"],
+                output_names=["logits"],
+            )
+        except torch.onnx.OnnxExporterError as error:
+            cause = error.__cause__ or error
+            raise ModelError(
+                f"the network {type(model).__name__} cannot be written as ONNX",
+                got=f"{type(cause).__name__}: {str(cause).splitlines()[0]}",
+                fix="avoid decisions on the values of tensors in forward, and a fixed batch size",
+            ) from error
         assert program is not None
         made = Path(folder) / "student.onnx"
         program.save(made)
@@ -80,3 +89,15 @@ def write_onnx(student: object, shape: tuple[int, ...], path: Path) -> float:
     session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
     got = session.run(None, {session.get_inputs()[0].name: inputs.numpy()})[0]
     return float(abs(got - expected).max())
+
+
+@contextmanager
+def _hushed() -> Iterator[None]:
+    """Keep back what the exporter says on the way: its own deprecations, and graphs of what it cannot write."""
+    logging.disable(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), redirect_stderr(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(logging.NOTSET)

@@ -22,13 +22,14 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], rig
     """
     if sys.stdout.isatty():
         from rich.console import Console
+        from rich.markup import escape
         from rich.table import Table
 
-        shown = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+        shown = Table(title=escape(title), title_justify="left", title_style="bold", box=None, pad_edge=False)
         for i, column in enumerate(columns):
-            shown.add_column(column, justify="left" if i < right else "right")
+            shown.add_column(escape(column), justify="left" if i < right else "right")
         for row in rows:
-            shown.add_row(*(cell.replace("[", r"\[") for cell in row))
+            shown.add_row(*map(escape, row))
         Console().print(shown)
         return
     widths = [max(len(str(cell)) for cell in column) for column in zip(columns, *rows)]

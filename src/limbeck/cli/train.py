@@ -38,7 +38,7 @@ def run(
             return
         settings = earlier.config.model_copy(update={"output": str(resume)})
     else:
-        settings = _read(config, overrides)
+        settings = _read(config, overrides, "give a YAML file, or --resume RUN")
         if command == "train" and settings.methods and any(_needs_teacher(settings)):
             raise ConfigError(
                 f"limbeck train has no teacher, but the configuration names {settings.label}",
@@ -60,7 +60,7 @@ def check(config: Path | None, overrides: list[str], allow_code: list[str]) -> N
     from ..training.session import examine
     from .tables import guards
 
-    settings = _read(config, overrides)
+    settings = _read(config, overrides, "give a YAML file")
     with TemporaryDirectory() as folder:
         found = examine(settings.model_copy(update={"output": folder}), allow_code)
     guards(found)
@@ -72,11 +72,11 @@ def check(config: Path | None, overrides: list[str], allow_code: list[str]) -> N
     print("No fault found.")
 
 
-def _read(config: Path | None, overrides: list[str]) -> RunConfig:
+def _read(config: Path | None, overrides: list[str], fix: str) -> RunConfig:
     from ..config import read
 
     if config is None:
-        raise RunError("no configuration", fix="give a YAML file, or --resume RUN")
+        raise RunError("no configuration", fix=fix)
     return read(config, overrides)
 
 
