@@ -249,11 +249,11 @@ def test_a_remembered_teacher_remembers_the_same_after_a_stop(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A convolution's last bits depend on the batch around a sample, so its answers must not."""
-    big = limbeck.train("resnet8", FEW, output=tmp_path / "t", train=SHORT, quiet=True, latency=False)
-    kept = {"run": str(big.path), "cache": "memory"}
-    odd = {**SHORT, "epochs": 3, "batch_size": 37, "checkpoint_every": 2, "guards": "warn"}
-    whole = distill("cnn", kept, tmp_path / "whole", method="kd", train=odd)
-    interrupted(tmp_path / "cut", monkeypatch, "cnn", kept, step=2, method="kd", train=odd)
+    big = limbeck.train("resnet8", "digits", output=tmp_path / "t", train=SHORT, quiet=True, latency=False)
+    kept, few = {"run": str(big.path), "cache": "memory"}, {"name": "digits", "train_size": 150}
+    odd = {**SHORT, "epochs": 4, "batch_size": 37, "checkpoint_every": 3, "guards": "warn"}
+    whole = distill("cnn", kept, tmp_path / "whole", data=few, method="kd", train=odd)
+    interrupted(tmp_path / "cut", monkeypatch, "cnn", kept, step=3, data=few, method="kd", train=odd)
     assert same_weights(limbeck.resume(tmp_path / "cut", quiet=True), whole)
 
 
