@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import warnings
 import zipfile
 from pathlib import Path
 from typing import IO, Any
@@ -45,20 +46,22 @@ def load(path: Path) -> dict[str, Any]:
             broken = archive.testzip()
         if broken is not None:
             raise zipfile.BadZipFile(f"{broken} has a wrong checksum")
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of other pickle protocols than its own
+            state = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise CheckpointError(
             f"{path} holds more than tensors and plain values, and was not opened",
             expected="a file that limbeck wrote",
             fix="never load checkpoints of unknown origin",
         ) from None
-    except (zipfile.BadZipFile, EOFError, RuntimeError, KeyError, ValueError) as error:
+    except OSError as error:
+        raise CheckpointError(f"cannot read {path}: {error.strerror or error}") from None
+    except Exception as error:  # damaged bytes can end the reader in any way
         raise CheckpointError(
             f"{path} is truncated or damaged ({error})",
             fix="restore it from a copy, or start the run anew in another folder",
         ) from None
-    except OSError as error:
-        raise CheckpointError(f"cannot read {path}: {error.strerror or error}") from None
     if not isinstance(state, dict):
         raise CheckpointError(f"{path} is not a checkpoint", got=type(state).__name__, expected="a mapping")
     return state
