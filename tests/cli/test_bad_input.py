@@ -182,6 +182,8 @@ def test_damaged_checkpoint(tmp_path: Path, fails) -> None:  # type: ignore[no-u
     fails("distill", "--resume", run, says=("last.pt",))
     torch.save({"format": 99}, checkpoint)
     fails("distill", "--resume", run, says=("another format",))
+    torch.save({"format": 1}, checkpoint)
+    fails("distill", "--resume", run, says=("last.pt", "is damaged", "world"))
     checkpoint.write_bytes(whole)
     assert limbeck("distill", "--resume", run).returncode == 0
 

@@ -35,6 +35,23 @@ if TYPE_CHECKING:
     from ..procedures import Procedure
 
 FORMAT = 1
+PLACE = ("step", "epoch", "within", "seconds", "best", "since_best", "stopped_early", "validated")
+"""Where a run stands; kept in the checkpoint under these names."""
+KEYS = (
+    *(
+        "world",
+        "steps_per_epoch",
+        "identity",
+        "players",
+        "procedure",
+        "ema",
+        "scaler",
+        "random",
+        "metrics_size",
+    ),
+    *PLACE,
+)
+"""What a checkpoint holds beside its format."""
 
 
 class RunInterrupted(LimbeckError):
@@ -374,6 +391,11 @@ class Trainer:
                 expected=FORMAT,
                 fix="resume it with the version of limbeck that wrote it",
             )
+        if missing := [key for key in KEYS if key not in state]:
+            raise CheckpointError(
+                f"{self.record.checkpoint} is damaged: {', '.join(missing)} missing",
+                fix="restore it from a copy, or start the run anew in another folder",
+            )
         expected = {"world": world(), "steps_per_epoch": len(self.loader), **self.identity}
         found = {"world": state["world"], "steps_per_epoch": state["steps_per_epoch"], **state["identity"]}
         for key, value in expected.items():
@@ -398,7 +420,7 @@ class Trainer:
             self.ema.load_state_dict(state["ema"])
         if self.accelerator.scaler is not None and state["scaler"] is not None:
             self.accelerator.scaler.load_state_dict(state["scaler"])
-        for key in ("step", "epoch", "within", "seconds", "best", "since_best", "stopped_early", "validated"):
+        for key in PLACE:
             setattr(self, key, state[key])
         _set_random_state(state["random"][rank()])
         if rank() == 0:
