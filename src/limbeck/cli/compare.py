@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..report import Record, comparison
-from ..report.text import COLUMNS, cell, sentence
+from ..report.text import COLUMNS, cell, changed, sentence
 from .tables import table
 
 
@@ -14,6 +14,8 @@ def show(records: Sequence[Record]) -> None:
     rows = comparison(records)
     lines = [[row.title, *(cell(row, column.key).text for column in COLUMNS)] for row in rows]
     print()
+    for phrase in dict.fromkeys(phrase for r in records if r.finished for phrase in changed(r.run.changes)):
+        print(f"Training data: {phrase}.")
     table(
         "Test split, last epoch, mean ± half of the 95 % interval over seeds",
         ["method", *(column.title for column in COLUMNS)],

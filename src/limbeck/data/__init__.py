@@ -7,12 +7,15 @@ from collections.abc import Callable
 from ..errors import DataError, suggest
 from .arrays import from_arrays, from_datasets
 from .augment import AugmentConfig, Views
+from .changes import Changes
 from .cifar import cifar
 from .config import Data, DataConfig
 from .digits import digits
 from .fashion import fashion_mnist
 from .folder import folder
+from .imbalance import Imbalance
 from .loader import Loader
+from .noise import LabelNoise
 from .npz import npz
 from .splits import DatasetSplit, Split, TensorSplit
 
@@ -49,9 +52,12 @@ def load(config: DataConfig) -> Data:
 __all__ = [
     "SOURCES",
     "AugmentConfig",
+    "Changes",
     "Data",
     "DataConfig",
     "DatasetSplit",
+    "Imbalance",
+    "LabelNoise",
     "Loader",
     "Split",
     "TensorSplit",

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from ..errors import DataError
-from .assembly import assemble
+from .assembly import UNCHANGED, assemble
+from .changes import Changes
 from .config import Data, Share
 from .splits import DatasetSplit, TensorSplit
 
@@ -27,6 +28,7 @@ def from_arrays(
     validation: Share = 0.1,
     train_size: int | None = None,
     split_seed: int = 0,
+    changes: Changes = UNCHANGED,
     mean: tuple[float, ...] | None = None,
     std: tuple[float, ...] | None = None,
     name: str = "arrays",
@@ -41,6 +43,7 @@ def from_arrays(
         validation: share or number of training images to hold out when no validation arrays are given.
         train_size: keep only so many training images, stratified.
         split_seed: seed of both draws.
+        changes: label noise, imbalance and few-shot selection of the training split.
         mean, std: normalisation per channel (default: computed on the training split).
         name: of the data set.
 
@@ -70,6 +73,7 @@ def from_arrays(
         share=validation,
         train_size=train_size,
         split_seed=split_seed,
+        changes=changes,
         mean=mean,
         std=std,
     )
@@ -83,6 +87,7 @@ def from_datasets(
     classes: Sequence[str] | None = None,
     train_size: int | None = None,
     split_seed: int = 0,
+    changes: Changes = UNCHANGED,
     mean: tuple[float, ...] | None = None,
     std: tuple[float, ...] | None = None,
     name: str = "datasets",
@@ -98,6 +103,7 @@ def from_datasets(
         classes: class names (default "0", "1", … up to the largest label).
         train_size: keep only so many training images, stratified.
         split_seed: seed of both draws.
+        changes: label noise, imbalance and few-shot selection of the training split.
         mean, std: normalisation per channel (default: computed on the training split).
         name: of the data set.
 
@@ -124,6 +130,7 @@ def from_datasets(
         share=share,
         train_size=train_size,
         split_seed=split_seed,
+        changes=changes,
         mean=mean,
         std=std,
     )

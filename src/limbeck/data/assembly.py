@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..errors import DataError
+from .changes import Changes, realised
 from .config import Data, Share
+from .imbalance import keep, sizes
+from .noise import corrupt
 from .splits import Split
 from .streams import generator
 
 STATISTICS_IMAGES = 4096
 """Normalisation is computed on at most this many training images, evenly spaced."""
+
+UNCHANGED = Changes()
 
 
 def assemble(
@@ -27,14 +32,16 @@ def assemble(
     share: Share = 0.1,
     train_size: int | None = None,
     split_seed: int = 0,
+    changes: Changes = UNCHANGED,
     mean: tuple[float, ...] | None = None,
     std: tuple[float, ...] | None = None,
 ) -> Data:
     """Make the three splits and check them.
 
-    The order is: hold out validation (unless given), compute mean and std of the rest (unless given), then
-    keep ``train_size`` of it. So the normalisation does not depend on ``train_size``, and a teacher of all
-    the data and a few-shot student see the same inputs.
+    The order is: hold out validation (unless given), compute mean and std of the rest (unless given), keep the
+    images that ``changes`` and ``train_size`` ask for, then give these their noisy labels. So the normalisation
+    depends on none of it, a teacher of all the data and a few-shot student see the same inputs, a sample's
+    label is equally wrong for both, and every draw of images goes by the true classes.
 
     Args:
         name: of the data set.
@@ -43,6 +50,7 @@ def assemble(
         share: of validation: below 1 a fraction of train, else a number of images.
         train_size: number of training images to keep, stratified.
         split_seed: seed of the two draws.
+        changes: label noise, imbalance and few-shot selection of the training split, with their own seed.
         mean, std: normalisation per channel, if known.
 
     Raises:
@@ -51,10 +59,23 @@ def assemble(
     named = [("train", train), ("test", test)] + ([("validation", validation)] if validation else [])
     for part, split in named:
         check_labels(split.labels, len(classes), f"the {part} split of {name}")
+    noise, given = changes.noise, train.labels
+    if noise is not None:
+        given = corrupt(train.labels, noise, len(classes), changes.seed)
     if validation is None:
         count = resolve_count(share, len(train), "data.validation")
         held = stratified(train.labels, count, generator("validation", split_seed))
-        train, validation = train.subset(complement(held, len(train))), train.subset(held)
+        rest = complement(held, len(train))
+        train, validation, given, held_labels = (
+            train.subset(rest),
+            train.subset(held),
+            given[rest],
+            given[held],
+        )
+    elif noise is not None:
+        held_labels = corrupt(validation.labels, noise, len(classes), changes.seed, part=1)
+    if noise is not None and noise.validation:
+        validation = validation.relabelled(held_labels)
     train.name, validation.name, test.name = "train", "validation", "test"
     shape = train.fetch(torch.tensor([0]))[0].shape[1:]
     for split in (validation, test):
@@ -67,24 +88,49 @@ def assemble(
             )
     if mean is None or std is None:
         mean, std = statistics(train)
-    if train_size is not None:
-        train = few_shot(train, train_size, split_seed)
+    for ids in _selections(train.labels, changes, train_size, split_seed, len(classes)):
+        train, given = train.subset(ids), given[ids]
+    true = train.labels
+    if noise is not None:
+        train = train.relabelled(given)
     channels, height, width = shape
-    return Data(name, train, validation, test, tuple(classes), channels, (height, width), mean, std)
+    return Data(
+        name,
+        train,
+        validation,
+        test,
+        tuple(classes),
+        channels,
+        (height, width),
+        mean,
+        std,
+        realised(changes, true, given, len(classes)),
+    )
 
 
-def few_shot(train: Split, train_size: int, split_seed: int) -> Split:
+def _selections(
+    labels: Tensor, changes: Changes, train_size: int | None, split_seed: int, classes: int
+) -> Iterator[Tensor]:
+    """Positions to keep, one selection after another, by true labels."""
+    if changes.imbalance is not None or changes.per_class is not None:
+        counts = sizes(torch.bincount(labels, minlength=classes), changes.imbalance, changes.per_class)
+        ids = keep(labels, counts, changes.seed)
+        labels = labels[ids]
+        yield ids
+    if train_size is not None and train_size != len(labels):
+        yield few_shot(labels, train_size, split_seed)
+
+
+def few_shot(labels: Tensor, train_size: int, split_seed: int) -> Tensor:
     """A stratified subset of the training split, at least one image of each class that it has."""
-    present = len(torch.unique(train.labels))
-    if not present <= train_size <= len(train):
+    present = len(torch.unique(labels))
+    if not present <= train_size <= len(labels):
         raise DataError(
             "data.train_size does not fit the training split",
             got=train_size,
-            expected=f"{present} (one per class) to {len(train)} (all that validation leaves)",
+            expected=f"{present} (one per class) to {len(labels)} (all that is left)",
         )
-    if train_size == len(train):
-        return train
-    return train.subset(stratified(train.labels, train_size, generator("train_size", split_seed), least=1))
+    return stratified(labels, train_size, generator("train_size", split_seed), least=1)
 
 
 def check_labels(labels: Tensor, classes: int, what: str) -> None:

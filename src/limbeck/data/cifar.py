@@ -96,6 +96,7 @@ def cifar(config: DataConfig) -> Data:
         share=config.validation,
         train_size=config.train_size,
         split_seed=config.split_seed,
+        changes=config,
         mean=archive.mean,
         std=archive.std,
     )

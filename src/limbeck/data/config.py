@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field, model_validator
 
+from .changes import Changes
 from .splits import Split
 
 Share = int | float
 """Below 1 a fraction, else a number of images."""
 
 
-class DataConfig(BaseModel):
-    """Which data, from where, and how they are split.
+class DataConfig(Changes):
+    """Which data, from where, how they are split, and what is changed in the training split (see ``Changes``).
 
     Attributes:
         name: an entry of ``limbeck.data.SOURCES``: digits, fashion-mnist, cifar10, cifar100, folder or npz.
@@ -21,16 +23,15 @@ class DataConfig(BaseModel):
         validation: share (below 1) or number of training images held out for model selection, by a seeded
             stratified draw; ignored where the source brings its own validation split. 0 is refused: a run
             must not select on the test set.
-        train_size: keep only so many training images (stratified), drawn after validation is held out.
-        split_seed: seed of both draws.
+        train_size: keep only so many training images (stratified), drawn after validation is held out and after
+            ``imbalance``; not beside ``per_class``.
+        split_seed: seed of the draws of ``validation`` and ``train_size``.
         download: allow the network, for fashion-mnist and cifar.
         test: share or number of test images for a ``folder`` or ``npz`` that brings none (the draw is always
             seeded with 0, so that no setting moves the test set).
         size: height and width to which ``folder`` images are resized (default: they must all be alike).
         channels: 1 (grey) or 3 (colour) for ``folder`` images.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = "digits"
     path: str | None = None
@@ -41,6 +42,12 @@ class DataConfig(BaseModel):
     test: Share = Field(default=0.2, gt=0)
     size: int | None = Field(default=None, gt=0)
     channels: int = 3
+
+    @model_validator(mode="after")
+    def _one_size(self) -> DataConfig:
+        if self.train_size is not None and self.per_class is not None:
+            raise ValueError("give either data.train_size or data.per_class, not both")
+        return self
 
 
 @dataclass(frozen=True)
@@ -54,6 +61,7 @@ class Data:
         channels: image channels.
         size: height and width in pixels.
         mean, std: one number per channel for normalisation, in [0, 1] pixel units.
+        changes: what was done to the training split, with the realised figures; empty if nothing was.
     """
 
     name: str
@@ -65,3 +73,4 @@ class Data:
     size: tuple[int, int]
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    changes: dict[str, Any] = field(default_factory=dict)

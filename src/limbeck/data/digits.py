@@ -38,4 +38,5 @@ def digits(config: DataConfig) -> Data:
         share=config.validation,
         train_size=config.train_size,
         split_seed=config.split_seed,
+        changes=config,
     )

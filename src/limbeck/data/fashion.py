@@ -62,6 +62,7 @@ def fashion_mnist(config: DataConfig) -> Data:
         share=config.validation,
         train_size=config.train_size,
         split_seed=config.split_seed,
+        changes=config,
         mean=MEAN,
         std=STD,
     )

@@ -65,6 +65,7 @@ def folder(config: DataConfig) -> Data:
         share=config.validation,
         train_size=config.train_size,
         split_seed=config.split_seed,
+        changes=config,
     )
 
 

@@ -54,6 +54,7 @@ def npz(config: DataConfig) -> Data:
         share=config.validation,
         train_size=config.train_size,
         split_seed=config.split_seed,
+        changes=config,
     )
 
 

@@ -30,6 +30,9 @@ class Split(Protocol):
     def subset(self, ids: Tensor) -> Split:
         """The split of these samples only, with new ids ``0..len(ids)-1`` in the order given."""
 
+    def relabelled(self, labels: Tensor) -> Split:
+        """The same images under other labels ``(n,)``."""
+
 
 class TensorSplit:
     """A split that is held in memory.
@@ -88,6 +91,10 @@ class TensorSplit:
     def subset(self, ids: Tensor) -> TensorSplit:
         """The split of these samples only."""
         return TensorSplit(self.images[ids], self.labels[ids], self.name)
+
+    def relabelled(self, labels: Tensor) -> TensorSplit:
+        """The same images under other labels."""
+        return TensorSplit(self.images, labels, self.name)
 
 
 class DatasetSplit:
@@ -166,11 +173,15 @@ class DatasetSplit:
                 expected=f"{tuple(images[0].shape)} as for id {int(ids[0])}",
                 fix="resize them (data.size for an image folder)",
             )
-        return torch.stack(images), torch.tensor([y for _, y in items], dtype=torch.int64)
+        return torch.stack(images), self.labels[ids]
 
     def subset(self, ids: Tensor) -> DatasetSplit:
         """The split of these samples only."""
         return DatasetSplit(self.dataset, self.labels[ids], self.ids[ids], self.name)
+
+    def relabelled(self, labels: Tensor) -> DatasetSplit:
+        """The same images under other labels."""
+        return DatasetSplit(self.dataset, labels, self.ids, self.name)
 
 
 def as_float(images: Tensor) -> Tensor:

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 
-STREAMS = {"shuffle": 1, "views": 2, "mixing": 3, "validation": 4, "test": 5, "train_size": 6}
+STREAMS = {
+    "shuffle": 1,
+    "views": 2,
+    "mixing": 3,
+    "validation": 4,
+    "test": 5,
+    "train_size": 6,
+    "noise": 7,
+    "keep": 8,
+}
 """The streams; each has its own counter range, so that none overlaps another."""
 
 

@@ -17,7 +17,7 @@ from .records import Record, read_all
 from .rows import Row
 from .rows import rows as rows_of
 from .svg import SERIES
-from .text import COLUMNS, NONE, Cell, cell, count, counted, sentence, significant
+from .text import COLUMNS, NONE, Cell, cell, changed, count, counted, sentence, significant
 
 TEMPLATES = Path(__file__).parent / "templates"
 MARKS = {"o": "●", "s": "■", "^": "▲", "D": "◆", "v": "▼", "P": "✚", "X": "✖", "p": "⬟"}
@@ -161,6 +161,7 @@ def _regime(group: Group) -> list[tuple[str, str]]:
         words = {"train": "training", "validation": "validation", "test": "test"}
         samples = [f"{sizes[split]} {word} samples" for split, word in words.items() if split in sizes]
         samples += [f"{len(run.classes)} classes"] if run.classes else []
+        samples += changed(run.changes)
         say("Data", f"{run.data}: {', '.join(samples)}" if samples else run.data)
         say("Student", _network(run.student.name, run.student.parameters))
         if run.teacher is not None:
@@ -175,7 +176,8 @@ def _regime(group: Group) -> list[tuple[str, str]]:
         say("Seeds", str(run.seed))
     for _, _, own in group.teachers:
         if own is not None and "train" in own.run.samples:
-            say("Teacher trained on", f"{own.run.data}: {counted(own.run.samples['train'], 'sample')}")
+            samples = [counted(own.run.samples["train"], "sample"), *changed(own.run.changes)]
+            say("Teacher trained on", f"{own.run.data}: {', '.join(samples)}")
     joined = {"Seeds": ", "}
     judged = [("Judged by", "test accuracy of the last epoch")] if group.counted else []
     return [(name, joined.get(name, " / ").join(values)) for name, values in found.items()] + judged

@@ -37,6 +37,25 @@ class Network(_Part):
     path: str | None = None
 
 
+class Changed(_Part):
+    """One change of the training split: label noise or imbalance, with the realised figure."""
+
+    kind: str
+    rate: float | None = None
+    ratio: float | None = None
+    exponent: float | None = None
+    realised: float
+    validation: bool = False
+
+
+class Changes(_Part):
+    """What was done to the training split on purpose."""
+
+    noise: Changed | None = None
+    imbalance: Changed | None = None
+    per_class: int | None = None
+
+
 class Run(_Part):
     """``run.json``: what was run, and how it ended; ``samples`` counts by split."""
 
@@ -58,6 +77,7 @@ class Run(_Part):
     reconstructed: bool = False
     group: str = ""
     samples: dict[str, int] = {}
+    changes: Changes = Changes()
     reason: str | None = None
 
 

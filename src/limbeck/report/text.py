@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from ..study.statistics import Interval, Verdict
 from .groups import BASELINES, title
+from .records import Changes
 from .rows import Row
 
 NONE = "–"
@@ -196,6 +197,27 @@ def counted(n: int, noun: str) -> str:
         ('1 run', '3 runs')
     """
     return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
+
+
+def changed(changes: Changes) -> list[str]:
+    """What was done to the training split, one phrase each.
+
+    Example:
+        >>> from limbeck.report.records import Changed
+        >>> changed(Changes(noise=Changed(kind="symmetric", rate=0.4, realised=0.3951), per_class=20))
+        ['at most 20 per class', 'symmetric label noise 0.4 (39.5 % of the training labels are wrong)']
+    """
+    found = [] if changes.per_class is None else [f"at most {changes.per_class} per class"]
+    if (tail := changes.imbalance) is not None:
+        asked = f"ratio {tail.ratio:g}" if tail.ratio is not None else f"exponent {tail.exponent or 0:g}"
+        found.append(
+            f"{tail.kind} class imbalance, {asked} (largest class {tail.realised:.3g} times smallest)"
+        )
+    if (noise := changes.noise) is not None:
+        wrong = f"{100 * noise.realised:.1f} % of the training labels are wrong"
+        where = "; validation labels too" if noise.validation else ""
+        found.append(f"{noise.kind} label noise {noise.rate or 0:g} ({wrong}{where})")
+    return found
 
 
 def percent(interval: Interval) -> str:

@@ -170,11 +170,13 @@ class Parts:
 
     def identity(self) -> dict[str, str]:
         """What must be equal when the run is resumed."""
-        labels = hashlib.sha256(self.data.train.labels.numpy().tobytes()).hexdigest()
+        labels = hashlib.sha256(self.data.train.labels.numpy().tobytes())
+        if self.data.changes:
+            labels.update(repr(self.data.changes).encode())
         live = self.live
         return {
             "teacher": "" if live is None else live.fingerprint(),
-            "training data": labels,
+            "training data": labels.hexdigest(),
             "method": " + ".join(_described(m) for m in self.learner._methods()) or "scratch",
         }
 

@@ -268,6 +268,7 @@ class Session:
                 "stopped_early": trainer.stopped_early,
                 "data": self.parts.data.name,
                 "samples": {s: len(getattr(self.parts.data, s)) for s in ("train", "validation", "test")},
+                "changes": self.parts.data.changes,
                 "classes": list(self.parts.data.classes),
                 "student": {"name": config.student.name, "parameters": _count(self.parts.learner.student)},
                 "teacher": None
