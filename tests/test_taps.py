@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from limbeck.connectors import Connector, as_map
 from limbeck.errors import ModelError
 from limbeck.models import build
-from limbeck.taps import EMBEDDING, Taps, layout
+from limbeck.taps import EMBEDDING, Anatomy, Taps, layout
 
 
 class Tokens(nn.Module):
@@ -48,6 +48,13 @@ def test_stages_of_a_residual_network_are_its_layers() -> None:
     ]
     assert (found.embedding, found.classifier) == ((64,), "fc")
     assert found.shape("layer2.0.conv1") == (32, 8, 8)
+
+
+def test_a_network_may_name_its_own_stages() -> None:
+    network = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(2))
+    assert layout(network, IMAGES)[1:] == (("2", "3"), None, None, None, ("2", "3"))
+    network.anatomy = Anatomy("0", ("2",), ("1",))  # type: ignore[assignment]
+    assert layout(network, IMAGES)[1:] == (("2",), None, None, "0", ("1",))
 
 
 def test_stages_of_blocks_with_tokens() -> None:

@@ -29,6 +29,20 @@ class Layer(NamedTuple):
     shape: tuple[int, ...]
 
 
+class Anatomy(NamedTuple):
+    """Where the literature taps a network: its attribute ``anatomy``, by names of modules.
+
+    Attributes:
+        stem: what feeds the first stage.
+        stages: shallow to deep.
+        preacts: each stage before its last ReLU.
+    """
+
+    stem: str
+    stages: tuple[str, ...]
+    preacts: tuple[str, ...]
+
+
 class Layout(NamedTuple):
     """What a method may know of a network before training.
 
@@ -37,12 +51,16 @@ class Layout(NamedTuple):
         stages: names of the automatic choice, shallow to deep.
         embedding: shape of the embedding, or None where the network ends in no linear layer.
         classifier: name of that linear layer.
+        stem: name of what feeds the first stage, where the network says so.
+        preacts: each stage before its last ReLU; the stages themselves where the network does not say.
     """
 
     layers: tuple[Layer, ...]
     stages: tuple[str, ...]
     embedding: tuple[int, ...] | None
     classifier: str | None
+    stem: str | None = None
+    preacts: tuple[str, ...] = ()
 
     def shape(self, name: str) -> tuple[int, ...]:
         """Shape of a layer's output.
@@ -65,9 +83,10 @@ class Layout(NamedTuple):
 def layout(model: nn.Module, inputs: Tensor) -> Layout:
     """Run a network once and look at what its modules give.
 
-    Stages are four equally spaced blocks of a stack of equal blocks that give tokens; without tokens, the
-    deepest module at each spatial resolution of at least 2 pixels. The network's mode, statistics and
-    the random state are left as they were.
+    Stages are those that the network names itself (``anatomy``), as those of the zoo do. Otherwise they are
+    four equally spaced blocks of a stack of equal blocks that give tokens; without tokens, the deepest module
+    at each spatial resolution of at least 2 pixels. The network's mode, statistics and the random state are
+    left as they were.
 
     Args:
         model: the network.
@@ -104,7 +123,11 @@ def layout(model: nn.Module, inputs: Tensor) -> Layout:
             module.training = mode
     layers = tuple(order)
     classifier, embedding = linear[-1] if linear else (None, None)
-    return Layout(layers, _blocks(layers) or _maps(layers), embedding, classifier)
+    own = getattr(model, "anatomy", None)
+    if isinstance(own, Anatomy):
+        return Layout(layers, own.stages, embedding, classifier, own.stem, own.preacts)
+    stages = _blocks(layers) or _maps(layers)
+    return Layout(layers, stages, embedding, classifier, None, stages)
 
 
 def _maps(layers: Sequence[Layer]) -> tuple[str, ...]:

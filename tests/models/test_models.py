@@ -5,11 +5,15 @@ import torch
 
 from limbeck import models
 from limbeck.errors import ModelError
+from limbeck.taps import layout
 
 KIND = {"classes": 7, "channels": 1, "size": (8, 8)}
 
 
-@pytest.mark.parametrize("name", [name for name in models.MODELS if name not in ("resnet110", "resnet32x4")])
+LARGE = {"resnet110", "resnet32x4", "vgg19", "ResNet34", "ResNet50"}
+
+
+@pytest.mark.parametrize("name", [name for name in models.MODELS if name not in LARGE])
 def test_every_model_gives_logits_and_gradients(name: str) -> None:
     net = models.build(name, **KIND)
     logits = net(torch.randn(3, 1, 8, 8))
@@ -19,7 +23,9 @@ def test_every_model_gives_logits_and_gradients(name: str) -> None:
 
 
 @pytest.mark.parametrize("size", [(1, 1), (7, 5), (28, 28), (33, 40)])
-@pytest.mark.parametrize("name", ["resnet8", "resnet8x4", "cnn", "mlp"])
+@pytest.mark.parametrize(
+    "name", ["resnet8", "wrn_16_1", "vgg8", "MobileNetV2", "ShuffleV1", "ShuffleV2", "ResNet18", "cnn", "mlp"]
+)
 def test_any_input_size_and_channel_count(name: str, size: tuple[int, int]) -> None:
     net = models.build(name, classes=3, channels=4, size=size).eval()
     assert net(torch.randn(2, 4, *size)).shape == (2, 3)
@@ -40,6 +46,26 @@ def test_residual_initialisation_is_he_normal_fan_out() -> None:
     weight = net.get_parameter("layer3.1.conv1.weight")
     assert float(weight.detach().std()) == pytest.approx((2 / (64 * 9)) ** 0.5, rel=0.02)
     assert bool((net.get_parameter("layer3.1.bn1.weight") == 1).all())
+
+
+def test_vgg_halves_before_its_last_block_only_where_images_are_large() -> None:
+    net = models.build("vgg8", classes=10, channels=1, size=(32, 32)).eval()
+    for size, last in ((28, (4, 4)), (32, (4, 4)), (64, (4, 4)), (96, (6, 6))):
+        assert layout(net, torch.zeros(1, 1, size, size)).shape("relu4")[1:] == last
+
+
+def test_mobilenet_takes_a_width() -> None:
+    net = models.build("MobileNetV2", **KIND, width=1.0)
+    assert net.get_parameter("blocks.6.0.conv.6.weight").shape[:2] == (320, 960)
+    with pytest.raises(ModelError, match="width"):
+        models.build("MobileNetV2", **KIND, width=0)
+
+
+@pytest.mark.parametrize("name", sorted(models.MODELS))
+def test_no_activation_works_in_place(name: str) -> None:
+    with torch.device("meta"):
+        net = models.build(name, **KIND)
+    assert not [m for m in net.modules() if getattr(m, "inplace", False)]
 
 
 @pytest.mark.parametrize(

@@ -13,11 +13,12 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from limbeck import models
+from limbeck.taps import EMBEDDING, Taps, layout
 
 GOLDENS = Path(os.environ.get("LIMBECK_GOLDENS", Path(__file__).parent / "goldens"))
 RECORDS: dict[str, dict[str, Any]] = json.loads((GOLDENS / "zoo.json").read_text())
 NAMES = [name for name in RECORDS if name in models.MODELS]
-FAMILY = [name for name in models.MODELS if name.startswith("resnet")]
+OWN = {"cnn", "mlp", "ResNet18", "ResNet34", "PreActResNet18"}
 
 
 def build(name: str) -> torch.nn.Module:
@@ -42,7 +43,7 @@ def fill(net: torch.nn.Module) -> None:
 
 
 def test_the_whole_family_has_goldens() -> None:
-    assert set(FAMILY) <= set(RECORDS)
+    assert set(models.MODELS) - OWN <= set(RECORDS)
     print(f"compared: {len(NAMES)}; not offered: {sorted(set(RECORDS) - set(NAMES))}")
 
 
@@ -75,15 +76,36 @@ def test_logits_on_fixed_weights(name: str) -> None:
     torch.testing.assert_close(logits, expected, rtol=1e-9, atol=1e-9 * float(expected.abs().max()))
 
 
-@pytest.mark.parametrize("name", ["resnet8", "resnet8x4"])
-def test_feature_shapes_at_the_usual_taps(name: str) -> None:
+@pytest.mark.parametrize("name", NAMES)
+def test_feature_shapes_at_the_published_taps(name: str) -> None:
+    found = layout(build(name), torch.zeros(1, 3, 32, 32))
+    taps = [found.stem or "", *found.stages]
+    assert [list(found.shape(tap)) for tap in [*taps, EMBEDDING]] == RECORDS[name]["feature_shapes"]
+    differs = [False, *(a != b for a, b in zip(found.stages, found.preacts, strict=True)), False]
+    assert differs == RECORDS[name]["preact_differs"]
+
+
+@pytest.mark.parametrize("name", ["resnet20", "vgg13", "ResNet50", "ShuffleV1", "ShuffleV2", "ResNet18"])
+def test_what_the_last_activation_of_a_stage_reads(name: str) -> None:
     net = build(name)
-    shapes = {}
-    for tap in ("relu", "layer1", "layer2", "layer3", "avgpool"):
-        net.get_submodule(tap).register_forward_hook(
-            lambda _, __, out, tap=tap: shapes.__setitem__(
-                tap, list(out.flatten(1).shape if tap == "avgpool" else out.shape)[1:]
-            )
-        )
-    net(torch.zeros(1, 3, 32, 32))
-    assert list(shapes.values()) == RECORDS[name]["feature_shapes"]
+    images = torch.randn(2, 3, 32, 32)
+    found = layout(net, images)
+    with torch.no_grad(), Taps([*found.stages, *found.preacts]).record(net) as seen:
+        net(images)
+    for stage, preact in zip(found.stages, found.preacts, strict=True):
+        rectified = seen[preact].relu()
+        if name == "ShuffleV2":
+            rectified = rectified.unflatten(1, (2, -1)).transpose(1, 2).flatten(1, 2)
+        assert torch.equal(rectified, seen[stage])
+        assert bool((seen[preact] < 0).any())
+
+
+@pytest.mark.parametrize("name", ["wrn_16_2", "PreActResNet18"])
+def test_pre_activated_networks_are_tapped_behind_the_next_normalisation(name: str) -> None:
+    net = build(name)
+    images = torch.randn(2, 3, 32, 32)
+    found = layout(net, images)
+    with torch.no_grad(), Taps([*found.stages, *found.preacts]).record(net) as seen:
+        net(images)
+    for stage, preact in zip(found.stages, found.preacts, strict=True):
+        torch.testing.assert_close(net.get_submodule(preact)(seen[stage]), seen[preact])

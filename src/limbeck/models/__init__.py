@@ -9,8 +9,15 @@ from pydantic import TypeAdapter, ValidationError
 from torch import nn
 
 from ..errors import ModelError, suggest
+from .mobilenet import MobileNetV2
+from .preact_resnet import PreActResNet18
 from .resnet import ResNet, residual
+from .resnet_large import Bottleneck, LargeBlock, LargeResNet, large
+from .shufflenet_v1 import ShuffleV1
+from .shufflenet_v2 import ShuffleV2
 from .small import CNN, MLP
+from .vgg import VGG, vgg
+from .wrn import WideResNet, wide
 
 MODELS: dict[str, Callable[..., nn.Module]] = {
     "resnet8": residual(8),
@@ -22,6 +29,22 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
     "resnet110": residual(110),
     "resnet8x4": residual(8, wide=True),
     "resnet32x4": residual(32, wide=True),
+    "wrn_16_1": wide(16, 1),
+    "wrn_16_2": wide(16, 2),
+    "wrn_40_1": wide(40, 1),
+    "wrn_40_2": wide(40, 2),
+    "vgg8": vgg(8),
+    "vgg11": vgg(11),
+    "vgg13": vgg(13),
+    "vgg16": vgg(16),
+    "vgg19": vgg(19),
+    "ResNet18": large(LargeBlock, 2, 2, 2, 2),
+    "ResNet34": large(LargeBlock, 3, 4, 6, 3),
+    "ResNet50": large(Bottleneck, 3, 4, 6, 3),
+    "PreActResNet18": PreActResNet18,
+    "MobileNetV2": MobileNetV2,
+    "ShuffleV1": ShuffleV1,
+    "ShuffleV2": ShuffleV2,
     "cnn": CNN,
     "mlp": MLP,
 }
@@ -117,4 +140,20 @@ def describe() -> list[Description]:
     return rows
 
 
-__all__ = ["CNN", "MLP", "MODELS", "Description", "ResNet", "build", "describe", "options_of"]
+__all__ = [
+    "CNN",
+    "MLP",
+    "MODELS",
+    "VGG",
+    "Description",
+    "LargeResNet",
+    "MobileNetV2",
+    "PreActResNet18",
+    "ResNet",
+    "ShuffleV1",
+    "ShuffleV2",
+    "WideResNet",
+    "build",
+    "describe",
+    "options_of",
+]

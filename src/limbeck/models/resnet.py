@@ -7,21 +7,27 @@ from collections.abc import Callable
 from torch import Tensor, nn
 
 from ..shapes import Images, Logits
+from ..taps import Anatomy
+from ._layers import convolution, he_normal, strides
 
 
 class BasicBlock(nn.Module):
-    """Two 3×3 convolutions with batch normalisation and a shortcut; 1×1 projection where shapes differ."""
+    """Two 3×3 convolutions with batch normalisation and a shortcut; 1×1 projection where shapes differ.
+
+    ``preact`` computes nothing: it is the tap on the sum before the last ReLU.
+    """
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
+        self.conv1 = convolution(inputs, outputs, 3, stride)
         self.bn1 = nn.BatchNorm2d(outputs)
-        self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
+        self.conv2 = convolution(outputs, outputs, 3)
         self.bn2 = nn.BatchNorm2d(outputs)
+        self.preact = nn.Identity()
         self.relu = nn.ReLU()
         if stride != 1 or inputs != outputs:
             self.downsample: nn.Module | None = nn.Sequential(
-                nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs)
+                convolution(inputs, outputs, 1, stride), nn.BatchNorm2d(outputs)
             )
         else:
             self.downsample = None
@@ -30,7 +36,7 @@ class BasicBlock(nn.Module):
         """``relu(bn(conv(relu(bn(conv(x))))) + shortcut(x))``."""
         shortcut: Tensor = x if self.downsample is None else self.downsample(x)
         y: Tensor = self.bn2(self.conv2(self.relu(self.bn1(self.conv1(x)))))
-        out: Tensor = self.relu(y + shortcut)
+        out: Tensor = self.relu(self.preact(y + shortcut))
         return out
 
 
@@ -60,17 +66,17 @@ class ResNet(nn.Module):
         super().__init__()
         blocks = (depth - 2) // 6
         stem, first, second, third = widths
-        self.conv1 = nn.Conv2d(channels, stem, 3, 1, 1, bias=False)
+        self.conv1 = convolution(channels, stem, 3)
         self.bn1 = nn.BatchNorm2d(stem)
         self.relu = nn.ReLU()
-        self.layer1 = _stage(stem, first, blocks, 1)
-        self.layer2 = _stage(first, second, blocks, 2)
-        self.layer3 = _stage(second, third, blocks, 2)
+        self.layer1 = stage(stem, first, blocks, 1)
+        self.layer2 = stage(first, second, blocks, 2)
+        self.layer3 = stage(second, third, blocks, 2)
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.fc = nn.Linear(third, classes)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        names = ("layer1", "layer2", "layer3")
+        self.anatomy = Anatomy("relu", names, tuple(f"{name}.{blocks - 1}.preact" for name in names))
+        he_normal(self)
 
     def forward(self, x: Images) -> Logits:
         """Logits ``(B, classes)`` of images ``(B, channels, H, W)``."""
@@ -80,9 +86,14 @@ class ResNet(nn.Module):
         return logits
 
 
-def _stage(inputs: int, outputs: int, blocks: int, stride: int) -> nn.Sequential:
-    rest = [BasicBlock(outputs, outputs, 1) for _ in range(blocks - 1)]
-    return nn.Sequential(BasicBlock(inputs, outputs, stride), *rest)
+def stage(inputs: int, outputs: int, blocks: int, stride: int) -> nn.Sequential:
+    """Blocks in a row, the first of which changes channels and resolution."""
+    return nn.Sequential(
+        *(
+            BasicBlock(inputs if i == 0 else outputs, outputs, s)
+            for i, s in enumerate(strides(stride, blocks))
+        )
+    )
 
 
 def residual(depth: int, wide: bool = False) -> Callable[..., ResNet]:
