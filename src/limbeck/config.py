@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from .data import AugmentConfig, DataConfig
 from .errors import ConfigError, suggest
+from .ramps import Ramp
 
 T = TypeVar("T", bound=BaseModel)
 
@@ -56,6 +57,7 @@ class MethodConfig(Section):
 
     name: str
     weight: float | None = Field(None, ge=0, description="factor on the method's terms; null: its default")
+    schedule: dict[str, Ramp] = Field(default_factory=dict, description="ramps for weight or numeric options")
     options: dict[str, Any] = Field(default_factory=dict)
 
     @model_validator(mode="before")
@@ -64,8 +66,8 @@ class MethodConfig(Section):
         if isinstance(value, str):
             return {"name": value}
         if isinstance(value, dict):
-            known = {key: value[key] for key in ("name", "weight") if key in value}
-            rest = {key: item for key, item in value.items() if key not in ("name", "weight", "options")}
+            known = {key: value[key] for key in cls.model_fields if key in value and key != "options"}
+            rest = {key: item for key, item in value.items() if key not in cls.model_fields}
             options = value.get("options") or {}
             return {**known, "options": {**options, **rest} if isinstance(options, Mapping) else options}
         return value

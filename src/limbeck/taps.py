@@ -115,6 +115,12 @@ def layout(model: nn.Module, inputs: Tensor) -> Layout:
     random = torch.get_rng_state()
     try:
         model.eval()(inputs)
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise ModelError(
+            f"the network {type(model).__name__} fails on inputs of shape {tuple(inputs.shape)}",
+            got=f"{type(error).__name__}: {error}",
+            fix="check the network against the data's channels and size",
+        ) from error
     finally:
         torch.set_rng_state(random)
         for handle in handles:
@@ -159,7 +165,8 @@ class Taps:
 
     Args:
         names: paths of modules; ``embedding`` is the input of the module ``classifier``.
-        classifier: name of the last linear layer, for ``embedding``.
+        classifier: name of the last linear layer, for ``embedding`` and ``head``.
+        head: whether ``last_layer`` is wanted.
 
     Example:
         >>> net = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 4))
@@ -169,8 +176,26 @@ class Taps:
         {'1': (5, 3), 'embedding': (5, 3)}
     """
 
-    def __init__(self, names: Sequence[str] = (), classifier: str | None = None) -> None:
-        self.names, self.classifier = tuple(dict.fromkeys(names)), classifier
+    def __init__(
+        self, names: Sequence[str] = (), classifier: str | None = None, *, head: bool = False
+    ) -> None:
+        self.names, self.classifier, self.head = tuple(dict.fromkeys(names)), classifier, head
+
+    def last_layer(self, model: nn.Module) -> tuple[Tensor, Tensor | None] | None:
+        """Weight ``(C, D)`` and bias ``(C,)`` of the classifier where ``head`` was asked for, else None.
+
+        Raises:
+            ModelError: the network ends in no linear layer.
+        """
+        if not self.head:
+            return None
+        layer = None if self.classifier is None else model.get_submodule(self.classifier)
+        if not isinstance(layer, nn.Linear):
+            raise ModelError(
+                f"{type(model).__name__} ends in no linear layer on vectors",
+                fix="use a method that does not apply the classifier anew",
+            )
+        return layer.weight, layer.bias
 
     @contextmanager
     def record(self, model: nn.Module) -> Iterator[dict[str, Tensor]]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..errors import ConfigError, suggest
-from .base import Method, MethodOptions, Term, Terms
+from .base import Method, MethodOptions, Setting, Term, Terms
 from .bickd import BicKD
 from .cskd import CSKD
 from .dist import DIST
@@ -111,6 +111,7 @@ __all__ = [
     "LabelSmoothing",
     "Method",
     "MethodOptions",
+    "Setting",
     "Term",
     "Terms",
     "describe",

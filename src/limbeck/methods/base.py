@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal, NamedTuple
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol
 
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
@@ -10,6 +11,9 @@ from torch import Tensor, nn
 from ..errors import ConfigError
 from ..signals import Batch, Signals
 from ..taps import Layout
+
+if TYPE_CHECKING:
+    from ..teachers import Inputs
 
 Status = Literal["verified", "transcribed", "reconstructed", "control"]
 
@@ -30,6 +34,46 @@ class MethodOptions(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+Ask = Callable[[Tensor], Tensor]
+"""Inputs -> logits of a network in evaluation mode, differentiable in the inputs."""
+
+
+class Build(Protocol):
+    """Makes a network for the run's data.
+
+    Args:
+        name: a network of the table; None is another of the student's kind.
+        options: its options.
+        number: other numbers give other initial weights.
+    """
+
+    def __call__(
+        self, name: str | None = None, options: dict[str, Any] | None = None, number: int = 0
+    ) -> nn.Module: ...
+
+
+class Setting(NamedTuple):
+    """What a method may know of a run before it starts.
+
+    Attributes:
+        classes: number of classes.
+        labels: training label of each sample id ``(samples,)``.
+        epochs: of the main stage.
+        inputs: channels, size and normalisation of what the networks are fed.
+        student: the student, for one look (copying a stage, say); never keep it.
+        teacher: the teacher network, for one look, or None.
+        build: makes further networks.
+    """
+
+    classes: int
+    labels: Tensor
+    epochs: int
+    inputs: Inputs
+    student: nn.Module
+    teacher: nn.Module | None
+    build: Build
+
+
 class Method(nn.Module):
     """A way to teach: a small module that turns two networks' signals into named terms.
 
@@ -47,6 +91,10 @@ class Method(nn.Module):
         weight: default factor on this method's terms.
         across_batch: True when the loss compares samples with each other, so that distributed runs must
             gather the global batch first.
+        head: True when the method reads ``extra["head"]``, the weight and bias of the last linear layer.
+        initial_epochs: length of an initialisation stage before the main one.
+        epoch: where the run stands, in epochs of the main stage (3.25, say), set before every step; below 0
+            in the initialisation stage.
     """
 
     name: ClassVar[str]
@@ -56,6 +104,10 @@ class Method(nn.Module):
     label_weight: ClassVar[float] = 1.0
     weight: ClassVar[float] = 1.0
     across_batch: ClassVar[bool] = False
+    head: ClassVar[bool] = False
+
+    initial_epochs: int = 0
+    epoch: float = 0.0
 
     student_taps: tuple[str, ...] = ()
     teacher_taps: tuple[str, ...] = ()
@@ -82,16 +134,44 @@ class Method(nn.Module):
             )
         return teacher
 
-    def prepare(self, student: Layout, teacher: Layout | None) -> None:
+    def prepare(self, student: Layout, teacher: Layout | None, setting: Setting) -> None:
         """Choose layers and build the helpers that fit them; called once, before training.
 
         Set ``student_taps`` and ``teacher_taps`` to the names whose features the method wants to see, and
         ``choices`` to what a reader should know of the choice.
 
         Args:
-            student: what is known of the student.
-            teacher: what is known of the teacher, or None.
+            student: the student's layers.
+            teacher: the teacher's layers, or None.
+            setting: what else is known before the run.
         """
+
+    def observe(self, student: nn.Module, signals: Signals, batch: Batch) -> None:
+        """Look once more after the student ran: peers, branches, the head on parts of a map.
+
+        Runs under autocast, inside what is wrapped for distribution. Findings go to ``signals.extra``.
+        """
+
+    def second(self, student: Ask, teacher: Ask, batch: Batch) -> Batch | None:
+        """A second batch that both networks shall see in this step: a strong view, attacked images.
+
+        ``forward`` then finds the answers in ``extra["second"]`` of both networks' signals. A method that
+        gives one needs ``exact_views`` of its teacher.
+
+        Args:
+            student: inputs to logits of the student as it stands.
+            teacher: the same of the teacher.
+            batch: the first batch.
+        """
+        return None
+
+    def initial(self, student: Signals, teacher: Signals | None, batch: Batch) -> Terms:
+        """Named terms of the initialisation stage, the only ones trained there; arguments as ``forward``."""
+        return {}
+
+    def networks(self) -> dict[str, nn.Module]:
+        """Networks beside the student that come out of training too, evaluated and saved at the end."""
+        return {}
 
     def forward(self, student: Signals, teacher: Signals | None, batch: Batch) -> Terms:
         """Named terms of one batch.
@@ -102,3 +182,8 @@ class Method(nn.Module):
             batch: the batch, its labels flattened to ``(N,)``.
         """
         raise TypeError(f"{type(self).__name__} does not define forward")
+
+
+def overrides(method: Method, name: str) -> bool:
+    """Whether a method defines one of the optional hooks itself."""
+    return getattr(type(method), name) is not getattr(Method, name)

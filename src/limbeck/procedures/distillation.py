@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
-from ..signals import Batch
-from ..teachers import Teacher
+from ..signals import Batch, Signals
+from ..teachers import LiveTeacher, Teacher
 from ..training.learner import Learner
 from .base import Update
 
@@ -30,15 +31,43 @@ class Distillation:
         autocast: Callable[[], AbstractContextManager[Any]] = nullcontext,
     ) -> None:
         self.players: dict[str, nn.Module] = {"student": learner}
+        self.learner = learner
         self.teacher, self.autocast = teacher, autocast
 
     def step(self, batch: Batch) -> Iterator[Update]:
         """Ask the teacher once, then one update of the student."""
-        signals = None
+        signals: Signals | None = None
+        others: dict[int, tuple[Batch, Signals]] = {}
         if self.teacher is not None:
             with self.autocast():
                 signals = self.teacher.signals(batch)
-        yield Update("student", self.players["student"](batch, signals))
+                others = self.seconds(batch)
+        yield Update("student", self.players["student"](batch, signals, others))
+
+    def seconds(self, batch: Batch) -> dict[int, tuple[Batch, Signals]]:
+        """The second batches that methods want, with what the teacher says of them.
+
+        They are made with both networks in evaluation mode.
+        """
+        live = self.teacher
+        if not self.learner.wants_second or not isinstance(live, LiveTeacher):
+            return {}
+        learner, student = self.learner, self.learner.student
+
+        def ask_student(inputs: Tensor) -> Tensor:
+            return learner.task.signals(learner.task.call(student, replace(batch, inputs=inputs))).logits
+
+        def ask_teacher(inputs: Tensor) -> Tensor:
+            return live.differentiable(replace(batch, inputs=inputs)).logits
+
+        modes = {module: module.training for module in student.modules()}
+        student.eval()
+        try:
+            wanted = learner.second(ask_student, ask_teacher, batch)
+        finally:
+            for module, mode in modes.items():
+                module.training = mode
+        return {i: (other, live.signals(other)) for i, other in wanted.items()}
 
     def state_dict(self) -> dict[str, Any]:
         """Nothing beside the learner's own state."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -83,13 +83,21 @@ class LiveTeacher:
     @torch.no_grad()
     def signals(self, batch: Batch) -> Signals:
         """The teacher's signals for a batch, without gradients."""
-        if self._scale is not None and self._shift is not None:
-            inputs = batch.inputs * self._scale + self._shift
-            batch = Batch(inputs, batch.labels, batch.ids, batch.epoch, batch.mixed_labels, batch.mixing)
         with self.taps.record(self.model) as features:
-            signals = self.task.signals(self.task.call(self.model, batch))
+            signals = self._answer(batch)
         signals.features = features
+        if (head := self.taps.last_layer(self.model)) is not None:
+            signals.extra["head"] = head
         return signals
+
+    def differentiable(self, batch: Batch) -> Signals:
+        """The teacher's logits with gradients to the inputs, for attacks and generators."""
+        return self._answer(batch)
+
+    def _answer(self, batch: Batch) -> Signals:
+        if self._scale is not None and self._shift is not None:
+            batch = replace(batch, inputs=batch.inputs * self._scale + self._shift)
+        return self.task.signals(self.task.call(self.model, batch))
 
     @property
     def parameters(self) -> int:

@@ -9,9 +9,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
-from torch import nn
 
 from ..errors import GuardError
+from ..procedures.distillation import Distillation
 from ..signals import Batch, Signals
 from ..tasks import Classification
 from ..teachers import Inputs, LiveTeacher, MemoryTeacher, Teacher
@@ -88,9 +88,16 @@ def inspect(
         if (classes := _classes(task, student, signals)).ok is False:
             return [*found, classes]
         found.append(classes)
-        terms = trial.terms(student, signals, task.rows(batch))
-        found.append(_terms_alive({name: term.value for name, term in terms.items()}))
-        found.append(_gradients(trial.student, {n: t.value for n, t in terms.items() if t.weight}))
+        seconds = Distillation(trial, teacher).seconds(batch)
+        looked = {i: (trial.look(other), seen) for i, (other, seen) in seconds.items()}
+        terms = trial.terms(student, signals, task.rows(batch), looked)
+        values = {name: term.value for name, term in terms.items()}
+        if trial.initial_epochs:
+            trial.at(-1.0)
+            first = trial.terms(student, signals, task.rows(batch))
+            values |= {f"first {name}": term.value for name, term in first.items()}
+        found.append(_terms_alive(values))
+        found.append(_gradients(trial, {n: t.value for n, t in terms.items() if t.weight}))
         return found
     finally:
         torch.set_rng_state(random)
@@ -196,18 +203,22 @@ def _terms_alive(values: dict[str, torch.Tensor]) -> Guard:
     return Guard("terms are finite and not zero", not dead and not wild, detail, fix)
 
 
-def _gradients(student: nn.Module, terms: dict[str, torch.Tensor]) -> Guard:
+def _gradients(trial: Learner, terms: dict[str, torch.Tensor]) -> Guard:
+    """Every term must move something that is trained, and every method must move the student."""
     name = "gradient reaches the student"
-    parameters = [p for p in student.parameters() if p.requires_grad]
-    if not parameters:
+    own = [p for p in trial.student.parameters() if p.requires_grad]
+    helpers = [p for p in trial.methods.parameters() if p.requires_grad]
+    if not own:
         return Guard(name, False, "no parameter of the student requires a gradient", "unfreeze the student")
-    unreached = []
+    idle, reached = [], dict.fromkeys((term.split(".")[0] for term in terms), False)
     for term, value in terms.items():
         gradients: Sequence[torch.Tensor | None] = [None]
         if value.requires_grad:
-            gradients = torch.autograd.grad(value, parameters, retain_graph=True, allow_unused=True)
-        if not any(g is not None and bool(g.any()) for g in gradients):
-            unreached.append(term)
-    if unreached:
+            gradients = torch.autograd.grad(value, [*own, *helpers], retain_graph=True, allow_unused=True)
+        moved = [g is not None and bool(g.any()) for g in gradients]
+        if not any(moved):
+            idle.append(term)
+        reached[term.split(".")[0]] |= any(moved[: len(own)])
+    if unreached := idle or [method for method, yes in reached.items() if not yes]:
         return Guard(name, False, f"none from {', '.join(unreached)}", "do not detach the student's output")
     return Guard(name, True, f"from {', '.join(terms) or LABELS}")

@@ -2,18 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 
-from ..methods.base import Method, Term, Terms
+from ..errors import ConfigError, suggest
+from ..methods.base import Ask, Method, Setting, Term, Terms, overrides
+from ..ramps import Ramp
 from ..signals import Batch, Signals
 from ..taps import Layout, Taps
 from ..tasks import Classification
 from .gather import gather, world
 
 LABELS = "cross_entropy"
+
+
+class Use(NamedTuple):
+    """How a run uses a method.
+
+    Attributes:
+        method: the method.
+        weight: factor on its terms.
+        schedule: ramps for ``weight`` and for numeric options, by name.
+    """
+
+    method: Method
+    weight: float
+    schedule: Mapping[str, Ramp] = {}
 
 
 class Learner(nn.Module):
@@ -26,8 +44,9 @@ class Learner(nn.Module):
     Args:
         student: the network to train.
         task: how its output becomes rows.
-        methods: the methods with the weight of each.
+        methods: the methods, each with its weight and, if it has one, its schedule.
         label_weight: weight of the task's own loss; 0 leaves it out.
+        epochs: of the main stage, for schedules.
 
     Example:
         >>> learner = Learner(nn.Linear(4, 3), Classification(classes=3), [], label_weight=1.0)
@@ -40,71 +59,160 @@ class Learner(nn.Module):
         self,
         student: nn.Module,
         task: Classification,
-        methods: Sequence[tuple[Method, float]],
+        methods: Sequence[Use | tuple[Method, float]],
         label_weight: float,
+        epochs: int = 1,
     ) -> None:
         super().__init__()
+        uses = [Use(*use) for use in methods]
         self.student = student
         self.task = task
-        self.methods = nn.ModuleList(method for method, _ in methods)
-        self.weights = [weight for _, weight in methods]
+        self.methods = nn.ModuleList(use.method for use in uses)
+        self.weights = [use.weight for use in uses]
+        self.schedules = [dict(use.schedule) for use in uses]
+        self.label_weight, self.epochs, self.epoch = label_weight, epochs, 0.0
         self.taps = Taps()
-        self.label_weight = label_weight
+        for method, schedule in zip(self._methods(), self.schedules, strict=True):
+            _check(method, schedule)
+        self.at(0.0)
 
     @property
     def needs(self) -> frozenset[str]:
         """What the teacher must be able to give."""
         return frozenset().union(*(method.needs for method in self._methods()))
 
-    def prepare(self, student: Layout, teacher: Layout | None) -> tuple[str, ...]:
+    @property
+    def looks_inside(self) -> bool:
+        """Whether a method wants to know the networks' layers."""
+        return any(overrides(m, "prepare") or m.head for m in self._methods())
+
+    @property
+    def wants_second(self) -> bool:
+        """Whether a method asks for a second batch."""
+        return any(overrides(method, "second") for method in self._methods())
+
+    @property
+    def initial_epochs(self) -> int:
+        """Length of the initialisation stage."""
+        return max((method.initial_epochs for method in self._methods()), default=0)
+
+    def prepare(self, student: Layout, teacher: Layout | None, setting: Setting) -> tuple[str, ...]:
         """Let the methods choose layers and build their helpers; call once, before training.
 
         Returns:
             the names of the teacher's layers that the methods want to see.
         """
         for method in self._methods():
-            method.prepare(student, teacher)
-        self.taps = Taps([n for m in self._methods() for n in m.student_taps], student.classifier)
+            method.prepare(student, teacher, setting)
+        names = [name for method in self._methods() for name in method.student_taps]
+        self.taps = Taps(names, student.classifier, head=self.head)
         return tuple(name for method in self._methods() for name in method.teacher_taps)
+
+    @property
+    def head(self) -> bool:
+        """Whether a method reads the last linear layer."""
+        return any(method.head for method in self._methods())
+
+    def at(self, epoch: float) -> None:
+        """Set where the run stands, in epochs of the main stage; below 0 is the initialisation stage."""
+        self.epoch = epoch
+        for i, (method, schedule) in enumerate(zip(self._methods(), self.schedules, strict=True)):
+            method.epoch = epoch
+            now = {name: ramp.at(epoch, self.epochs) for name, ramp in schedule.items()}
+            self.weights[i] = now.pop("weight", self.weights[i])
+            if now:
+                method.options = method.options.model_copy(update=now)
 
     def _methods(self) -> list[Method]:
         return [method for method in self.methods if isinstance(method, Method)]
 
-    def forward(self, batch: Batch, teacher: Signals | None) -> Terms:
+    def second(self, student: Ask, teacher: Ask, batch: Batch) -> dict[int, Batch]:
+        """The second batches that methods ask for, by the method's position."""
+        if self.epoch < 0:
+            return {}
+        asked = {i: method.second(student, teacher, batch) for i, method in enumerate(self._methods())}
+        return {i: other for i, other in asked.items() if other is not None}
+
+    def forward(
+        self, batch: Batch, teacher: Signals | None, others: Mapping[int, tuple[Batch, Signals]] | None = None
+    ) -> Terms:
         signals = self.look(batch)
+        seconds = {i: (self.look(other), seen) for i, (other, seen) in (others or {}).items()}
         with torch.autocast(signals.logits.device.type, enabled=False):
-            return self.terms(signals, teacher, self.task.rows(batch))
+            return self.terms(signals, teacher, self.task.rows(batch), seconds)
 
     def look(self, batch: Batch) -> Signals:
-        """The student's signals, with the features that methods tapped."""
+        """The student's signals, with what methods tapped and observed."""
         with self.taps.record(self.student) as features:
             signals = self.task.signals(self.task.call(self.student, batch))
         signals.features = features
+        if (head := self.taps.last_layer(self.student)) is not None:
+            signals.extra["head"] = head
+        for method in self._methods():
+            method.observe(self.student, signals, batch)
         return signals
 
-    def terms(self, signals: Signals, teacher: Signals | None, rows: Batch) -> Terms:
-        """Named weighted terms from signals; no network is called here."""
+    def terms(
+        self,
+        signals: Signals,
+        teacher: Signals | None,
+        rows: Batch,
+        seconds: Mapping[int, tuple[Signals, Signals]] | None = None,
+    ) -> Terms:
+        """Named weighted terms from signals; no network is called here.
+
+        Args:
+            signals: of the student.
+            teacher: of the teacher, or None.
+            rows: the batch as rows.
+            seconds: signals of both networks on the second batches, by the method's position.
+        """
         terms: Terms = {}
-        if self.label_weight:
+        starting = self.epoch < 0
+        if self.label_weight and not starting:
             terms[LABELS] = Term(self.task.loss(signals, rows), self.label_weight)
-        everywhere: tuple[Signals, Signals | None, Batch] | None = None
-        for method, weight in zip(self._methods(), self.weights, strict=True):
+        for i, (method, weight) in enumerate(zip(self._methods(), self.weights, strict=True)):
+            if starting and -self.epoch > method.initial_epochs:
+                continue
+            s, t, b = signals, teacher, rows
+            if seconds and i in seconds and t is not None:
+                s, t = (
+                    replace(x, extra={**x.extra, "second": other})
+                    for x, other in zip((s, t), seconds[i], strict=True)
+                )
             if method.across_batch and world() > 1:
-                everywhere = everywhere or _gathered(signals, teacher, rows)
-                found = method(*everywhere)
-            else:
-                found = method(signals, teacher, rows)
-            for name, term in found.items():
+                s, t, b = _gathered(s, t, b)
+            for name, term in (method.initial if starting else method)(s, t, b).items():
                 key = name if name == method.name else f"{method.name}.{name}"
                 terms[key] = Term(term.value, weight * term.weight)
         return terms
 
 
+def _check(method: Method, schedule: Mapping[str, Ramp]) -> None:
+    """Refuse ramps for what is no number of the method, or that lead where the option may not be."""
+    numbers = ["weight", *(n for n, v in method.options if isinstance(v, float))]
+    for name, ramp in schedule.items():
+        if name not in numbers:
+            raise ConfigError(
+                f"{method.name} has no number {name!r} to move", expected=suggest(name, numbers)
+            )
+        for value in (ramp.start, ramp.end):
+            if name != "weight":
+                type(method)(**{**method.options.model_dump(), name: value})
+            elif value < 0:
+                raise ConfigError(f"the weight of {method.name} leads below 0", got=value)
+
+
 def _gathered(
     signals: Signals, teacher: Signals | None, rows: Batch
 ) -> tuple[Signals, Signals | None, Batch]:
+    """The rows of all processes; the same signals are exchanged anew for each method that asks."""
+
     def everywhere(x: Signals) -> Signals:
-        return Signals(gather(x.logits), {name: gather(f) for name, f in x.features.items()})
+        extra: dict[str, Any] = {
+            n: everywhere(v) if isinstance(v, Signals) else v for n, v in x.extra.items()
+        }
+        return Signals(gather(x.logits), {name: gather(f) for name, f in x.features.items()}, extra)
 
     mixed = None if rows.mixed_labels is None else gather(rows.mixed_labels)
     mixing = None if rows.mixing is None else gather(rows.mixing)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections.abc import Collection
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ..config import OBJECT, RunConfig
+from ..config import OBJECT, MethodConfig, ModelConfig, RunConfig
 from ..data import Data, Loader, Split, Views, load
 from ..errors import ConfigError, DataError
 from ..methods import resolve
-from ..methods.base import Method
+from ..methods.base import Method, Setting
 from ..seeds import derive
 from ..taps import Taps, layout
 from ..tasks import Classification
@@ -20,7 +23,7 @@ from ..teachers import LiveTeacher, MemoryTeacher, Teacher
 from .evaluate import predict
 from .gather import rank, world
 from .guards import Guard, inspect
-from .learner import Learner
+from .learner import Learner, Use
 from .networks import feeds, make
 from .teaching import teacher_from
 from .trainer import accelerator
@@ -54,7 +57,7 @@ class Parts:
         self.learner = self._learner(student, methods, allow_code)
         self.teacher: Teacher | None = self._teacher(teacher, allow_code)
         self.loader = self._loader(self.data.train, train=True)
-        self._fit_taps()
+        self._fit_taps(allow_code)
 
     def _learner(
         self, student: nn.Module | None, methods: Collection[Method], allow_code: Collection[str]
@@ -70,22 +73,25 @@ class Parts:
             )
         torch.manual_seed(derive(config.seed, "methods"))
         chosen = list(methods) or _resolved(config)
-        weights = [m.weight for m in config.methods] or [None] * len(chosen)
-        if len(weights) != len(chosen):
+        entries = config.methods or tuple(MethodConfig(name=OBJECT + m.name) for m in chosen)
+        if len(entries) != len(chosen):
             raise ConfigError(
                 "other methods than the run was configured with",
                 got=", ".join(m.name for m in chosen),
                 expected=config.label,
             )
-        pairs = [(m, m.weight if w is None else w) for m, w in zip(chosen, weights, strict=True)]
+        uses = [
+            Use(method, method.weight if entry.weight is None else entry.weight, entry.schedule)
+            for method, entry in zip(chosen, entries, strict=True)
+        ]
         label_weight = config.label_weight
         if label_weight is None:
             label_weight = chosen[0].label_weight if len(chosen) == 1 else 1.0
-        if not label_weight and not any(weight for _, weight in pairs):
+        if not label_weight and not any(use.weight or "weight" in use.schedule for use in uses):
             raise ConfigError(
                 "nothing to learn from: every weight is 0", fix="set label_weight or a method's weight"
             )
-        return Learner(student, self.task, pairs, label_weight)
+        return Learner(student, self.task, uses, label_weight, config.train.epochs)
 
     def _teacher(self, model: nn.Module | LiveTeacher | None, allow_code: Collection[str]) -> Teacher | None:
         config = self.config
@@ -120,17 +126,47 @@ class Parts:
             return MemoryTeacher(live, len(train), lambda: self.teacher_logits(train))
         return live
 
-    def _fit_taps(self) -> None:
+    def _fit_taps(self, allow_code: Collection[str]) -> None:
         """Show the networks' layers to methods that look inside."""
-        if "features" not in self.learner.needs:
+        if not self.learner.looks_inside:
             return
         example = next(self._loader(self.data.validation, train=False).epoch(0)).inputs[:2]
         live = self.live
         seen = None if live is None else layout(live.model, example.to(self.accelerator.device))
+        setting = Setting(
+            classes=self.task.classes,
+            labels=self.data.train.labels,
+            epochs=self.config.train.epochs,
+            inputs=self.inputs,
+            student=self.learner.student,
+            teacher=None if live is None else live.model,
+            build=partial(self._another, allow_code),
+        )
         torch.manual_seed(derive(self.config.seed, "helpers"))
-        wanted = self.learner.prepare(layout(self.learner.student, example), seen)
+        wanted = self.learner.prepare(layout(self.learner.student, example), seen, setting)
         if live is not None:
-            live.taps = Taps(wanted, seen.classifier if seen else None)
+            live.taps = Taps(wanted, seen.classifier if seen else None, head=self.learner.head)
+
+    def _another(
+        self,
+        allow_code: Collection[str],
+        name: str | None = None,
+        options: dict[str, Any] | None = None,
+        number: int = 0,
+    ) -> nn.Module:
+        """A further network for the same data, without touching the random state."""
+        config = self.config.student if name is None else ModelConfig(name=name, options=options or {})
+        seed = derive(self.config.seed, "another network", number)
+        with torch.random.fork_rng():
+            if config.name.startswith(OBJECT):
+                return _reset(copy.deepcopy(self.learner.student), seed)
+            return make(
+                config.model_copy(update={"weights": None}),
+                classes=self.task.classes,
+                inputs=self.inputs,
+                seed=seed,
+                allow_code=allow_code,
+            )
 
     def _loader(self, split: Split, *, train: bool) -> Loader:
         config = self.config
@@ -230,6 +266,15 @@ def _resolved(config: RunConfig) -> list[Method]:
                 fix="hand it over again: limbeck.resume(path, methods=[...])",
             )
     return [resolve(method.name, method.options) for method in config.methods]
+
+
+def _reset(model: nn.Module, seed: int) -> nn.Module:
+    """The network with fresh weights, as far as its layers know how to make them."""
+    torch.manual_seed(seed)
+    for module in model.modules():
+        if callable(reset := getattr(module, "reset_parameters", None)):
+            reset()
+    return model
 
 
 def _described(method: Method) -> str:

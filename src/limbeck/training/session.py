@@ -225,6 +225,8 @@ class Session:
         shape = (self.parts.data.channels, *self.parts.data.size)
         price = cost(student, shape, latency=self.config.latency)
         results: dict[str, Any] = {"last": last, "best": best, "cost": price, "teacher": None}
+        if extra := self._networks():
+            results["networks"] = extra
         if teacher_logits is not None and self.parts.live is not None:
             results["teacher"] = {
                 "test": self.parts.task.metrics(teacher_logits, labels),
@@ -235,6 +237,15 @@ class Session:
         write_atomic(self.record.path / "evaluation.npz", lambda file: file.write(_npz(arrays)))
         self.record.json("results.json", results)
         self._describe("finished", trainer)
+
+    def _networks(self) -> dict[str, Any]:
+        """Score and save what methods trained beside the student."""
+        found = {}
+        for method in self.parts.learner._methods():
+            for name, network in method.networks().items():
+                save_weights(self.record.path / f"{name}.safetensors", network.state_dict())
+                found[name] = {"test": self.parts.scores(network, "test")}
+        return found
 
     def _card(self) -> dict[str, Any]:
         student = self.config.student

@@ -121,13 +121,17 @@ class Trainer:
         self.evaluate, self.metric, self.record = evaluate, metric, record
         self.accelerator, self.identity, self.progress = accelerator, identity or {}, progress
         self.memory_format = torch.channels_last if config.channels_last else None
-        self.steps = config.epochs * len(loader)
         self.step = self.epoch = self.within = self.validated = 0
         self.seconds = 0.0
         self.best: dict[str, Any] = {}
         self.since_best = 0
         self.stopped_early = False
         self.plain = dict(procedure.players)
+        self.initial = self.learner.initial_epochs
+        self.epochs = self.initial + config.epochs
+        self.steps = self.epochs * len(loader)
+        if self.initial or "features" in self.learner.needs:
+            accelerator.ddp_handler = _lenient()
         if config.threads:
             torch.set_num_threads(config.threads)
         self.optimizers: dict[str, Any] = {}
@@ -182,7 +186,7 @@ class Trainer:
                 self._board = stack.enter_context(_board(self.record, self.step))
             if self.step == 0:
                 self._save()
-            while self.epoch < self.config.epochs and not self.stopped_early:
+            while self.epoch < self.epochs and not self.stopped_early:
                 self._epoch()
             if self.validated != self.step:
                 self._validate()
@@ -195,16 +199,14 @@ class Trainer:
             if self.stopped_early:
                 return
         self.epoch, self.within = self.epoch + 1, 0
-        if self.config.evaluate_every is None:
+        if self.config.evaluate_every is None and self.epoch > self.initial:
             self._validate()
         if self.config.checkpoint_every is None:
             self._save()
 
     def _one(self, batch: Batch) -> None:
         started = time.perf_counter()
-        rate = self.config.optimizer.learning_rate * factor(
-            self.config.schedule, self.step, len(self.loader), self.steps
-        )
+        rate = self._place()
         batch = batch.to(self.accelerator.device, self.memory_format)
         speaks = (self.step + 1) % self.config.log_every == 0 or self.step == 0
         terms, norm = self._optimise(batch, rate, speaks)
@@ -216,11 +218,28 @@ class Trainer:
             self._log(terms, rate, norm)
         assert self.progress is not None
         self.progress.advance(1)
-        if self.config.evaluate_every and self.step % self.config.evaluate_every == 0:
+        main = self.step - self.initial * len(self.loader)
+        if self.config.evaluate_every and main > 0 and main % self.config.evaluate_every == 0:
             self._validate()
         if self.config.checkpoint_every and self.step % self.config.checkpoint_every == 0:
             self._save()
         self._stop_if_asked()
+
+    def _place(self) -> float:
+        """Tell the learner where the run stands; the learning rate of this step.
+
+        The initialisation stage has a constant rate. Optimisers forget it when the main stage begins.
+        """
+        per_epoch = len(self.loader)
+        main = self.step - self.initial * per_epoch
+        self.learner.at(main / per_epoch)
+        if self.initial and main == 0:
+            for chosen in self.optimizers.values():
+                chosen.state.clear()
+        rate = self.config.optimizer.learning_rate
+        if main < 0:
+            return rate
+        return rate * factor(self.config.schedule, main, per_epoch, self.config.epochs * per_epoch)
 
     def _optimise(self, batch: Batch, rate: float, speaks: bool) -> tuple[dict[str, Terms], float | None]:
         """One optimiser step for every update of the procedure, over all pieces of the batch in lockstep."""
@@ -461,6 +480,13 @@ class Trainer:
                 fix=f"go on with: limbeck distill --resume {self.record.path}",
                 number=number,
             )
+
+
+def _lenient() -> Any:
+    """Distributed training in which a step may leave parameters out."""
+    from accelerate import DistributedDataParallelKwargs
+
+    return DistributedDataParallelKwargs(find_unused_parameters=True)
 
 
 def _pieces(batch: Batch, count: int) -> list[Batch]:
