@@ -18,7 +18,7 @@ class Connector(nn.Module):
     Vectors ``(D,)`` get a linear layer, maps ``(C, H, W)`` a 1x1 convolution, tokens ``(L, D)`` a linear
     layer per token; then the grid is resized (average pooling down, bilinear up). A map becomes tokens by
     reading its grid row by row, and tokens become a map where their number, without a leading class token,
-    is a square. A map becomes a vector by its spatial mean.
+    is a square; equally many tokens are projected one by one. A map becomes a vector by its spatial mean.
 
     Args:
         source: shape of the student's features, without the batch.
@@ -37,22 +37,22 @@ class Connector(nn.Module):
     def __init__(self, source: Shape, target: Shape) -> None:
         super().__init__()
         self.source, self.target = source, target
-        self.grid = _grid(target)
-        if self.grid is not None and _grid(source) is None:
+        self.grid = grid(target)
+        self.aligned = len(source) == len(target) == 2 and source[0] == target[0]
+        if len(target) > 1 and not self.aligned and (self.grid is None or grid(source) is None):
             raise ModelError(
                 "no connector between these features",
-                got=f"student {_text(source)}, teacher {_text(target)}",
+                got=f"student {text(source)}, teacher {text(target)}",
                 expected="maps or square token grids on both sides, or vectors on the teacher's",
-                fix="name other layers with the method's option layers",
+                fix="name other layers with the method's student_layers and teacher_layers",
             )
-        inside, outside = _width(source), _width(target)
+        inside, outside = width(source), width(target)
         self.project: nn.Module = nn.Identity() if inside == outside else nn.Linear(inside, outside)
 
     def forward(self, x: Tensor) -> Tensor:
         """``(N, *source) -> (N, *target)``."""
-        if len(self.target) == 1:
-            mean = x if x.dim() == 2 else x.mean(1) if x.dim() == 3 else x.flatten(2).mean(2)
-            out: Tensor = self.project(mean)
+        if len(self.target) == 1 or self.aligned:
+            out: Tensor = self.project(x if self.aligned else as_vector(x))
             return out
         x = as_map(x)
         x = self.project(x.movedim(1, -1)).movedim(-1, 1)
@@ -68,28 +68,33 @@ class Connector(nn.Module):
         steps = []
         if not isinstance(self.project, nn.Identity):
             steps.append("1x1 convolution" if len(self.source) == 3 else "linear")
-        if self.grid is not None and (old := _grid(self.source)) != self.grid:
+        if not self.aligned and self.grid is not None and (old := grid(self.source)) != self.grid:
             steps.append("average pooling" if old and old[0] > self.grid[0] else "bilinear")
-        return f"{_text(self.source)} -> {', '.join(steps) or 'as it is'} -> {_text(self.target)}"
+        return f"{text(self.source)} -> {', '.join(steps) or 'as it is'} -> {text(self.target)}"
+
+
+def as_vector(x: Tensor) -> Tensor:
+    """Vectors as they are; the spatial mean of maps ``(N, C, H, W)``, the mean of tokens ``(N, L, D)``."""
+    return x if x.dim() == 2 else x.mean(1) if x.dim() == 3 else x.flatten(2).mean(2)
 
 
 def as_map(x: Tensor) -> Tensor:
     """Maps as they are; tokens ``(N, L, D)`` as maps ``(N, D, H, W)``, a class token in front left out."""
     if x.dim() == 4:
         return x
-    grid = _grid(tuple(x.shape[1:]))
-    assert grid is not None
-    x = x[:, x.shape[1] - grid[0] * grid[1] :]
-    return x.transpose(1, 2).reshape(x.shape[0], x.shape[2], *grid)
+    size = grid(tuple(x.shape[1:]))
+    assert size is not None
+    x = x[:, x.shape[1] - size[0] * size[1] :]
+    return x.transpose(1, 2).reshape(x.shape[0], x.shape[2], *size)
 
 
-def resize(x: Tensor, grid: tuple[int, int]) -> Tensor:
+def resize(x: Tensor, size: tuple[int, int]) -> Tensor:
     """Bring maps ``(N, C, H, W)`` to a grid: average pooling where it shrinks, bilinear where it grows."""
-    if tuple(x.shape[2:]) == grid:
+    if tuple(x.shape[2:]) == size:
         return x
-    if x.shape[2] >= grid[0] and x.shape[3] >= grid[1]:
-        return F.adaptive_avg_pool2d(x, grid)
-    return F.interpolate(x, grid, mode="bilinear", align_corners=False)
+    if x.shape[2] >= size[0] and x.shape[3] >= size[1]:
+        return F.adaptive_avg_pool2d(x, size)
+    return F.interpolate(x, size, mode="bilinear", align_corners=False)
 
 
 def match(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
@@ -101,11 +106,17 @@ def match(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
         >>> a.shape, b.shape
         (torch.Size([1, 3, 4, 4]), torch.Size([1, 5, 4, 4]))
     """
-    grid = (min(student.shape[2], teacher.shape[2]), min(student.shape[3], teacher.shape[3]))
-    return resize(student, grid), resize(teacher, grid)
+    size = (min(student.shape[2], teacher.shape[2]), min(student.shape[3], teacher.shape[3]))
+    return resize(student, size), resize(teacher, size)
 
 
-def _grid(shape: Shape) -> tuple[int, int] | None:
+def grid(shape: Shape) -> tuple[int, int] | None:
+    """Height and width of a map, or of tokens that fill a square (with at most one class token in front).
+
+    Example:
+        >>> grid((64, 8, 4)), grid((65, 192)), grid((7, 192)), grid((64,))
+        ((8, 4), (8, 8), None, None)
+    """
     if len(shape) == 3:
         return shape[1], shape[2]
     if len(shape) == 2:
@@ -115,12 +126,14 @@ def _grid(shape: Shape) -> tuple[int, int] | None:
     return None
 
 
-def _width(shape: Shape) -> int:
+def width(shape: Shape) -> int:
+    """Channels of a map, width of tokens or of a vector."""
     return shape[0] if len(shape) != 2 else shape[1]
 
 
-def _text(shape: Shape) -> str:
+def text(shape: Shape) -> str:
+    """``64x8x8``."""
     return "x".join(map(str, shape))
 
 
-__all__ = ["Connector", "as_map", "match", "resize"]
+__all__ = ["Connector", "Shape", "as_map", "as_vector", "grid", "match", "resize", "text", "width"]

@@ -20,5 +20,14 @@ Value = Float[Tensor, ""]
 Images = Float[Tensor, "rows channels height width"]
 """A batch of images."""
 
+Features = Float[Tensor, "..."]
+"""Features of any shape."""
+
+Maps = Float[Tensor, "rows channels height width"]
+"""Feature maps of a batch; names with another size are other networks'."""
+
+TeacherMaps = Float[Tensor, "rows channels_t height_t width_t"]
+"""Feature maps of another network on the same batch."""
+
 IGNORE = -100
 """The label of a row that has none (PyTorch's own convention)."""

@@ -7,9 +7,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
-from limbeck.losses import dist, dkd, kd
+from limbeck.losses import at, dist, dkd, fitnets, kd
 from limbeck.methods import KD
+from limbeck.methods.fitnets import Regressor
 from limbeck.signals import Batch, Signals
 from limbeck.tasks import Classification
 from limbeck.training.learner import Learner
@@ -91,6 +93,23 @@ def _dist_pixels(inputs: Tensors, params: Tensors, hyper: dict[str, Any]) -> Ten
     return _dist(pixels, params, hyper)
 
 
+def _regressor(inputs: Tensors, params: Tensors, hyper: dict[str, Any]) -> Tensors:
+    source, target = (tuple(inputs[name].shape[1:]) for name in "st")
+    regressor = Regressor(source, target, relu=hyper["use_relu"]).to(inputs["s"].dtype)
+    found = functional_call(regressor, {name: x.clone() for name, x in params.items()}, (inputs["s"],))
+    return {"regressed": found, "loss": fitnets(found, inputs["t"])}
+
+
+def _at(**options: Any) -> Adapter:
+    """``at`` with the power and eps that the golden has."""
+
+    def adapter(inputs: Tensors, params: Tensors, hyper: dict[str, Any]) -> Tensors:
+        given = {"power": float(hyper.get("p", 2)), "eps": float(hyper.get("eps", 0))}
+        return {"loss": at(inputs["s"], inputs["t"], **given, **options)}
+
+    return adapter
+
+
 CLASSIFICATION: dict[tuple[str, str], Adapter] = {
     ("kd", "repdistiller"): _kd("T"),
     ("kd", "mdistiller"): _kd("T"),
@@ -107,6 +126,13 @@ CLASSIFICATION: dict[tuple[str, str], Adapter] = {
     ("dist", "official"): _dist,
     ("dist", "torchdistill"): _dist_clamped,
     ("dist", "segmentation4d"): _dist_pixels,
+    ("fitnet", "hint_mse"): lambda inputs, params, hyper: {"loss": fitnets(inputs["s"], inputs["t"])},
+    ("fitnet", "convreg"): _regressor,
+    ("at", "repdistiller"): _at(),
+    ("at", "official"): _at(),
+    ("at", "kdzoo"): _at(),
+    ("at", "torchdistill_code"): _at(),
+    ("at", "torchdistill_paper"): _at(form="norm"),
 }
 """(method, variant) -> adapter."""
 
@@ -117,7 +143,7 @@ LATER = "the method is not in the catalogue yet"
 UNSUPPORTED: dict[tuple[str, str] | str, str] = {
     **dict.fromkeys(("nkd", "ls_kd", "ls_dkd", "mlkd", "ctkd", "ttm", "wttm", "wsld", "rld", "ckd"), LATER),
     **dict.fromkeys(("sdd_kd", "sdd_dkd", "sdd_nkd", "sdd_spp", "dml", "one", "kdsvd", "bss"), LATER),
-    **dict.fromkeys(("fitnet", "at", "sp", "cc", "rkd", "pkt", "nst", "fsp", "vid", "ab", "ft"), LATER),
+    **dict.fromkeys(("sp", "cc", "rkd", "pkt", "nst", "fsp", "vid", "ab", "ft"), LATER),
     **dict.fromkeys(("crd", "ofd", "reviewkd", "dcd", "rrd", "itrd"), LATER),
 }
 """(method, variant), or a whole method -> why it has no adapter."""

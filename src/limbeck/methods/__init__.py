@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..errors import ConfigError, suggest
+from .at import AT
 from .base import Method, MethodOptions, Setting, Term, Terms
 from .bickd import BicKD
 from .cskd import CSKD
 from .dist import DIST
 from .dkd import DKD
+from .fitnets import FitNets
 from .kd import KD
 from .label_smoothing import LabelSmoothing
 
@@ -20,6 +22,8 @@ METHODS: dict[str, type[Method]] = {
     "dist": DIST,
     "cskd": CSKD,
     "bickd": BicKD,
+    "fitnets": FitNets,
+    "at": AT,
     "label_smoothing": LabelSmoothing,
 }
 """Name in configuration -> method. Other packages add theirs by the entry-point group ``limbeck.methods``."""
@@ -42,7 +46,7 @@ def resolve(method: str | type[Method] | Method, options: Mapping[str, Any] | No
         2.0
         >>> resolve("bicdk")
         Traceback (most recent call last):
-        limbeck.errors.ConfigError: no method 'bicdk'; expected 'bickd' (all: bickd, ...)
+        limbeck.errors.ConfigError: no method 'bicdk'; expected 'bickd' (all: ..., bickd, ...)
     """
     options = dict(options or {})
     if isinstance(method, Method):
@@ -102,12 +106,14 @@ def describe() -> list[dict[str, str]]:
 
 
 __all__ = [
+    "AT",
     "CSKD",
     "DIST",
     "DKD",
     "KD",
     "METHODS",
     "BicKD",
+    "FitNets",
     "LabelSmoothing",
     "Method",
     "MethodOptions",

@@ -1,0 +1,159 @@
+"""What every loss on features promises: gradients, precision, finiteness, empty batches."""
+
+from __future__ import annotations
+
+import inspect
+from functools import partial
+
+import pytest
+import torch
+
+from limbeck.errors import ConfigError, ShapeError
+from limbeck.losses import at, fitnets
+
+MAPS = (5, 4, 6, 6)
+OTHER_MAPS = (5, 7, 3, 3)
+
+LOSSES = {
+    "fitnets": (fitnets, MAPS, MAPS),
+    "at": (at, MAPS, OTHER_MAPS),
+    "at_norm": (partial(at, form="norm"), OTHER_MAPS, MAPS),
+    "at_cubes": (partial(at, power=3.0, eps=1e-6), MAPS, MAPS),
+}
+"""name -> the loss, shapes of the student's and the teacher's features."""
+
+each = pytest.mark.parametrize("name", LOSSES)
+
+
+def draw(name, seed=0, size=1.0, dtype=torch.float64, rows=None):
+    loss, *shapes = LOSSES[name]
+    generator = torch.Generator().manual_seed(seed)
+    student, teacher = (
+        torch.randn(
+            (shape[0] if rows is None else rows, *shape[1:]), generator=generator, dtype=torch.float64
+        )
+        * size
+        for shape in shapes
+    )
+    return loss, student.to(dtype).requires_grad_(), teacher.to(dtype)
+
+
+def differentiate(value, student):
+    return torch.autograd.grad(value, student)[0]
+
+
+@each
+@pytest.mark.parametrize("rows", [1, 2, 5])
+def test_gradients_are_those_of_the_value(name, rows):
+    loss, student, teacher = draw(name, seed=3, rows=rows)
+    torch.autograd.gradcheck(lambda x: loss(x, teacher), student)
+
+
+@each
+@pytest.mark.parametrize("size", [1.0, 50.0, 300.0])
+@pytest.mark.parametrize("rows", [1, 2, 5])
+def test_large_features_stay_finite(name, size, rows):
+    loss, student, teacher = draw(name, size=size, dtype=torch.float32, rows=rows)
+    value = loss(student, teacher)
+    assert value.isfinite()
+    assert differentiate(value, student).isfinite().all()
+
+
+@each
+@pytest.mark.parametrize("kind", ["zeros", "ones", "one dead", "duplicates", "dead channel"])
+def test_degenerate_features_stay_finite_and_their_gradients_small(name, kind):
+    loss, student, teacher = draw(name, dtype=torch.float32)
+    for x in (student.data, teacher):
+        if kind in ("zeros", "ones"):
+            x.fill_(kind == "ones")
+        elif kind == "one dead":
+            x[1] = 0
+        elif kind == "duplicates":
+            x[1] = x[0]
+        else:
+            x[:, 1] = 0
+    value = loss(student, teacher)
+    assert value.isfinite()
+    assert differentiate(value, student).abs().max() < 1e3
+
+
+@each
+def test_float32_agrees_with_float64(name):
+    for seed in range(5):
+        loss, student, teacher = draw(name, seed)
+        exact, small = loss(student, teacher), student.detach().float().requires_grad_()
+        rounded = loss(small, teacher.float())
+        assert (exact.dtype, rounded.dtype) == (torch.float64, torch.float32)
+        assert float((exact - rounded).abs().detach()) < 2e-6 * max(1.0, float(exact.detach().abs()))
+        gradient = differentiate(exact, student)
+        assert (differentiate(rounded, small) - gradient).abs().max() < 1e-5 * gradient.abs().max()
+
+
+@each
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_computed_in_float32(name, dtype):
+    loss, student, teacher = draw(name, dtype=dtype)
+    value, wide = loss(student, teacher), student.detach().float().requires_grad_()
+    again = loss(wide, teacher.float())
+    assert value.dtype == torch.float32
+    assert torch.equal(value, again)
+    gradient = differentiate(value, student)
+    assert gradient.dtype == dtype
+    assert torch.equal(gradient, differentiate(again, wide).to(dtype))
+
+
+@each
+def test_the_teacher_gets_no_gradient(name):
+    loss, student, teacher = draw(name)
+    teacher.requires_grad_()
+    value = loss(student, teacher)
+    assert torch.autograd.grad(value, teacher, allow_unused=True)[0] is None
+    assert not loss(student.detach(), teacher).requires_grad
+    with torch.no_grad():
+        assert torch.equal(loss(student, teacher), value.detach())
+
+
+@each
+def test_no_rows_give_a_connected_zero(name):
+    loss, student, teacher = draw(name, rows=0)
+    value = loss(student, teacher)
+    assert float(value.detach()) == 0
+    assert differentiate(value, student).shape == student.shape
+
+
+@each
+def test_backward_twice_gives_the_same(name):
+    loss, student, teacher = draw(name)
+    value = loss(student, teacher) * 3
+    first = torch.autograd.grad(value, student, retain_graph=True)[0]
+    assert torch.equal(first, differentiate(value, student))
+
+
+@each
+def test_order_in_memory_does_not_matter(name):
+    loss, student, teacher = draw(name)
+    if student.dim() == 4:
+        there = student.detach().contiguous(memory_format=torch.channels_last).requires_grad_()
+        a, b = loss(student, teacher), loss(there, teacher.contiguous(memory_format=torch.channels_last))
+        torch.testing.assert_close(a, b)
+        torch.testing.assert_close(differentiate(a, student), differentiate(b, there))
+
+
+@each
+def test_wrong_shapes_name_both(name):
+    loss = LOSSES[name][0]
+    options = loss.keywords if isinstance(loss, partial) else {}
+    plain = inspect.unwrap(loss.func if isinstance(loss, partial) else loss)
+    for a, b in (((3, 4), (2, 4)), ((3, 4, 2), (3, 5, 2))):
+        with pytest.raises(ShapeError) as error:
+            plain(torch.zeros(a), torch.zeros(b), **options)
+        assert str(a) in str(error.value)
+        assert str(b) in str(error.value)
+
+
+def test_wrong_options_are_refused():
+    x = torch.zeros(2, 3, 4, 4)
+    with pytest.raises(ConfigError, match="power is not valid; got 0"):
+        at(x, x, power=0.0)
+    with pytest.raises(ConfigError, match="'norm'"):
+        inspect.unwrap(at)(x, x, form="norms")
