@@ -137,6 +137,7 @@ class RunConfig(Section):
 
     name: str | None = None
     group: str = Field("", description="runs of one group are compared with each other")
+    title: str | None = Field(None, description="what reports call the method; null: the methods' names")
     seed: int = Field(0, ge=0)
     output: str | None = Field(None, description="run folder; null: runs/<name>")
     data: DataConfig = DataConfig()
@@ -167,8 +168,8 @@ class RunConfig(Section):
 
     @property
     def label(self) -> str:
-        """What reports call the method: its name, several joined by +, or ``scratch``."""
-        return "+".join(method.name.removeprefix(OBJECT) for method in self.methods) or "scratch"
+        """What reports call the method: its title or name, several joined by +, or ``scratch``."""
+        return self.title or "+".join(method.name.removeprefix(OBJECT) for method in self.methods) or "scratch"
 
 
 def parse(values: dict[str, Any]) -> RunConfig:
@@ -196,7 +197,7 @@ def _line(model: type[BaseModel], problem: Any) -> str:
     if problem["type"] == "extra_forbidden":
         section: Any = model
         for part in problem["loc"][:-1]:
-            if isinstance(part, int):
+            if part not in section.model_fields:  # the number of a list's item, or the name of a mapping's
                 continue
             section = _section(section.model_fields[part].annotation)
             if section is None:

@@ -120,6 +120,50 @@ def report(
 
 
 @app.command()
+def study(
+    preset: Annotated[str, typer.Argument(help="a shipped study's name, a YAML file, or a study's folder")],
+    overrides: Overrides = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="folder of the study")] = None,
+    workers: Annotated[int, typer.Option(min=1, help="processes at a time, one thread each")] = 1,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="print the grid, train nothing")] = False,
+    results: Annotated[bool, typer.Option("--results", help="recompute the tables, train nothing")] = False,
+    ray: Annotated[
+        str | None, typer.Option(metavar="ADDRESS|local", help="run on a Ray cluster (needs the scale extra)")
+    ] = None,
+    allow_code: Code = None,
+) -> None:
+    """Run a grid of methods, pairs, data settings and seeds, and end in verdicts. Run it again to go on."""
+    from .study import run
+
+    run(preset, overrides or [], output, workers, dry_run, results, ray, allow_code or [])
+
+
+@app.command()
+def tune(
+    config: Annotated[Path, typer.Argument(help="YAML file of a run")],
+    overrides: Overrides = None,
+    space: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=LOW..HIGH[:log]|[A,B]", help="what may be chosen; repeat it"),
+    ] = None,
+    trials: Annotated[int, typer.Option(min=1, help="how many")] = 20,
+    seed: Annotated[
+        list[int] | None, typer.Option(help="each trial is the mean over these; repeat it")
+    ] = None,
+    metric: Annotated[str, typer.Option(help="metric of the validation split")] = "accuracy",
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="folder of the trials")] = None,
+    workers: Annotated[int, typer.Option(min=1, help="processes at a time, one thread each")] = 1,
+    allow_code: Code = None,
+) -> None:
+    """Search for the best overrides on the validation split. Run it again to go on."""
+    from .study import tune
+
+    tune(
+        config, overrides or [], space or [], trials, seed or [100], metric, output, workers, allow_code or []
+    )
+
+
+@app.command()
 def methods() -> None:
     """List the methods: paper, needs, default weights, status."""
     from .inspect import methods

@@ -22,7 +22,7 @@ TITLES = {
 
 BASELINES = ("scratch", "kd")
 
-_FREE = {"name", "output", "seed", "group"}
+_FREE = {"name", "output", "seed", "group", "title"}
 _FREE |= {
     f"train.{key}" for key in ("log_every", "checkpoint_every", "tensorboard", "workers", "threads", "guards")
 }

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from .statistics import Interval, Row, Verdict, mean_interval, paired_difference, summarise, verdict
+from .statistics import Interval, Row, Verdict, holm, mean_interval, paired_difference, summarise, verdict
 
-__all__ = ["Interval", "Row", "Verdict", "mean_interval", "paired_difference", "summarise", "verdict"]
+__all__ = ["Interval", "Row", "Verdict", "holm", "mean_interval", "paired_difference", "summarise", "verdict"]

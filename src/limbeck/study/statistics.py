@@ -195,6 +195,27 @@ def summarise(
     return rows
 
 
+def holm(values: Mapping[str, float]) -> dict[str, float]:
+    """Holm's correction of p values for as many tests as there are finite ones.
+
+    The k-th smallest of m is multiplied by ``m - k + 1``, capped at 1 and kept in order, so that all tests
+    together find a difference where there is none with probability at most the size of each (Holm 1979).
+
+    Args:
+        values: p value by name; one that is not defined (NaN) stays so and counts for nothing.
+
+    Example:
+        >>> {name: round(p, 3) for name, p in holm({"a": 0.01, "b": 0.04, "c": 0.03}).items()}
+        {'a': 0.03, 'b': 0.06, 'c': 0.06}
+    """
+    order = sorted((name for name in values if math.isfinite(values[name])), key=lambda name: values[name])
+    found, largest = dict(values), 0.0
+    for rank, name in enumerate(order):
+        largest = max(largest, min(1.0, values[name] * (len(order) - rank)))
+        found[name] = largest
+    return found
+
+
 def _compare(a: Mapping[int, float], b: Mapping[int, float], higher_is_better: bool, level: float) -> Verdict:
     unpaired = tuple(seed for seed in (*a, *b) if (seed in a) != (seed in b))
     common = [seed for seed in a if seed in b]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from pathlib import Path
@@ -66,17 +67,30 @@ def execute(
     return Session(parts, record).run(resume, progress, on_guards)
 
 
-def ensure(config: RunConfig, progress: Progress | None = None) -> Run:
+def ensure(
+    config: RunConfig,
+    progress: Progress | None = None,
+    *,
+    teacher: LiveTeacher | None = None,
+    data: Data | None = None,
+    allow_code: Collection[str] = (),
+) -> Run:
     """A finished run of this configuration: as it lies in ``config.output``, resumed, or trained now.
+
+    Args:
+        config: the run.
+        progress: shared progress.
+        teacher, data: what ``config`` names, already loaded, for runs that share them.
+        allow_code: names ``module:callable`` that the user agreed to run.
 
     Raises:
         RunError: the folder holds a run of another configuration.
     """
     folder = Path(config.output or f"runs/{config.name or default_name(config)}")
     if not (folder / "run.json").is_file():
-        return execute(config, progress=progress)
+        return execute(config, teacher=teacher, data=data, allow_code=allow_code, progress=progress)
     found = Run(folder)
-    if found.config != config:
+    if not same(found.config, config, folder):
         raise RunError(
             f"{folder} holds a run of another configuration",
             fix="remove the folder, or choose another output",
@@ -85,7 +99,18 @@ def ensure(config: RunConfig, progress: Progress | None = None) -> Run:
         if progress is not None:
             progress.skip(found.info["steps"])
         return found
-    return execute(config, resume=True, progress=progress)
+    return execute(config, teacher=teacher, data=data, allow_code=allow_code, resume=True, progress=progress)
+
+
+def same(found: RunConfig, wanted: RunConfig, folder: Path) -> bool:
+    """Whether a record's configuration is the wanted one, wherever the folder, with its teacher, has moved to."""
+    teachers = [config.teacher.run if config.teacher else None for config in (found, wanted)]
+    old, new = teachers
+    moved = old is not None and new is not None and found.output is not None
+    if moved and os.path.relpath(str(old), found.output) == os.path.relpath(str(new), folder):
+        old = new
+    plain = [config.model_dump(exclude={"output": True, "teacher": {"run"}}) for config in (found, wanted)]
+    return plain[0] == plain[1] and old == new
 
 
 def examine(config: RunConfig, allow_code: Collection[str] = ()) -> list[Guard]:
@@ -266,7 +291,7 @@ class Session:
             "run.json",
             {
                 "name": self.record.path.name,
-                "label": "+".join(m.name for m in methods) or "scratch",
+                "label": config.title or "+".join(m.name for m in methods) or "scratch",
                 "group": config.group,
                 "kind": "distill" if self.parts.learner.needs else "train",
                 "seed": config.seed,
