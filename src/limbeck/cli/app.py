@@ -16,6 +16,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+data = typer.Typer(help="Make data sets.", no_args_is_help=True)
+app.add_typer(data, name="data")
+
 Config = Annotated[Path | None, typer.Argument(help="YAML file", show_default=False)]
 Overrides = Annotated[
     list[str] | None,
@@ -183,3 +186,14 @@ def export(
     from .export import run as write
 
     write(run, output, checkpoint, onnx, allow_code or [])
+
+
+@data.command("glyph100")
+def glyph100(
+    fonts: Annotated[Path, typer.Option(help="folder with .ttf and .otf files, searched through")],
+    out: Annotated[Path, typer.Option(help="file to write")] = Path("glyph100.npz"),
+) -> None:
+    """Draw Glyph-100: 100 characters in every typeface found, split by typeface family."""
+    from .data import glyph100
+
+    glyph100(fonts, out)

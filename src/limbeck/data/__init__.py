@@ -13,6 +13,7 @@ from .config import Data, DataConfig
 from .digits import digits
 from .fashion import fashion_mnist
 from .folder import folder
+from .glyph100 import glyph100
 from .imbalance import Imbalance
 from .loader import Loader
 from .noise import LabelNoise
@@ -24,6 +25,7 @@ SOURCES: dict[str, Callable[[DataConfig], Data]] = {
     "fashion-mnist": fashion_mnist,
     "cifar10": cifar,
     "cifar100": cifar,
+    "glyph100": glyph100,
     "folder": folder,
     "npz": npz,
 }

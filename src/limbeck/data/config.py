@@ -18,7 +18,8 @@ class DataConfig(Changes):
     """Which data, from where, how they are split, and what is changed in the training split (see ``Changes``).
 
     Attributes:
-        name: an entry of ``limbeck.data.SOURCES``: digits, fashion-mnist, cifar10, cifar100, folder or npz.
+        name: an entry of ``limbeck.data.SOURCES``: digits, fashion-mnist, cifar10, cifar100,
+            glyph100, folder or npz.
         path: folder or file to read; needed by ``folder`` and ``npz``, optional for the others.
         validation: share (below 1) or number of training images held out for model selection, by a seeded
             stratified draw; ignored where the source brings its own validation split. 0 is refused: a run

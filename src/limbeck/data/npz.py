@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import zipfile
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from ..errors import DataError
 from .arrays import as_images, as_labels, default_classes
-from .assembly import assemble, complement, resolve_count, stratified
+from .assembly import assemble, resolve_count, stratified
 from .config import Data, DataConfig
+from .families import hold_out
 from .splits import Split, TensorSplit
 from .streams import generator
 
 LAYOUTS = (
     "x_train, y_train, x_test, y_test (also x_validation, y_validation); "
     "or x, y and optionally split ('train', 'validation', 'test' per image) or a true/false test mask "
-    "named test or te"
+    "named test or te, and family"
 )
 
 
@@ -29,7 +31,8 @@ def npz(config: DataConfig) -> Data:
 
     - ``x_train``, ``y_train``, ``x_test``, ``y_test`` and optionally ``x_validation``, ``y_validation``;
     - ``x`` and ``y`` with, optionally, ``split`` (one of "train", "validation", "test" per image) or a
-      true/false mask of the test images named ``test`` or ``te``.
+      true/false mask of the test images named ``test`` or ``te``, and ``family``: which family (one writer, one
+      typeface) an image is of. What is held out is then made up of whole families.
 
     ``classes`` (text) names the classes. Where no test images are marked, ``data.test`` of all images are
     drawn, stratified, always with seed 0. Form of images and labels as in ``from_arrays``. Mean and std are
@@ -41,16 +44,22 @@ def npz(config: DataConfig) -> Data:
     if config.path is None:
         raise DataError("data set 'npz' needs a file", fix="set data.path to it")
     path = Path(config.path).expanduser()
+    return from_file(path, config, path.stem)
+
+
+def from_file(path: Path, config: DataConfig, name: str, classes: Sequence[str] | None = None) -> Data:
+    """Data from a file of these layouts; ``classes`` where the file names none. Errors as ``npz``."""
     arrays = _read(path)
     splits = _separate(arrays) if "x_train" in arrays else _divide(arrays, config, path)
     labels = [split.labels for split in splits.values()]
-    names = [str(name) for name in arrays["classes"].tolist()] if "classes" in arrays else None
+    if "classes" in arrays:
+        classes = [str(word) for word in arrays["classes"].tolist()]
     return assemble(
-        path.stem,
+        name,
         splits["train"],
         splits["test"],
         splits.get("validation"),
-        classes=names or default_classes(*labels),
+        classes=classes or default_classes(*labels),
         share=config.validation,
         train_size=config.train_size,
         split_seed=config.split_seed,
@@ -98,6 +107,7 @@ def _divide(arrays: dict[str, np.ndarray], config: DataConfig, path: Path) -> di
 
     every = TensorSplit(as_images(arrays["x"], "x"), as_labels(arrays["y"], "y"), path.name)
     n = len(every)
+    family = _marks(arrays["family"], "family", n) if "family" in arrays else None
     if "split" in arrays:
         marks = _marks(arrays["split"], "split", n).astype(str)
         if unknown := sorted(set(marks.tolist()) - {"train", "validation", "test"}):
@@ -112,8 +122,15 @@ def _divide(arrays: dict[str, np.ndarray], config: DataConfig, path: Path) -> di
         parts = {"train": np.flatnonzero(~marked), "test": np.flatnonzero(marked)}
     else:
         count = resolve_count(config.test, n, "data.test")
-        test = stratified(every.labels, count, generator("test", 0))
-        return {"train": every.subset(complement(test, n)), "test": every.subset(test)}
+        if family is not None:
+            test = np.flatnonzero(hold_out(family, count, generator("test", 0)))
+        else:
+            test = stratified(every.labels, count, generator("test", 0)).numpy()
+        parts = {"train": np.setdiff1d(np.arange(n), test), "test": test}
+    if family is not None and "validation" not in parts and len(train := parts["train"]):
+        count = resolve_count(config.validation, len(train), "data.validation")
+        held = hold_out(family[train], count, generator("validation", config.split_seed))
+        parts |= {"train": train[~held], "validation": train[held]}
     for part, ids in parts.items():
         if not len(ids):
             raise DataError(f"{path} marks no image as {part}", expected="at least one")
