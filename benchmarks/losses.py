@@ -70,6 +70,54 @@ def label_smoothing(s: Tensor, t: Tensor, y: Tensor) -> Tensor:
     return 0.9 * F.nll_loss(log_p, y) - 0.1 * log_p.mean(1).mean()
 
 
+def nkd(s: Tensor, t: Tensor, y: Tensor) -> Tensor:
+    column = y[:, None]
+    p_t = t.softmax(1).gather(1, column)
+    target = -(p_t * F.log_softmax(s, 1).gather(1, column)).mean()
+    kept = ~F.one_hot(y, s.shape[1]).bool()
+    rest_s, rest_t = (x[kept].view(len(y), -1) / 3 for x in (s, t))
+    return target - 3.5 * 9 * (rest_t.softmax(1) * F.log_softmax(rest_s, 1)).sum(1).mean()
+
+
+def wsld(s: Tensor, t: Tensor, y: Tensor) -> Tensor:
+    with torch.no_grad():
+        hard_s, hard_t = (F.cross_entropy(x, y, reduction="none") for x in (s, t))
+        weight = 1 - torch.exp(-hard_s / (hard_t + 1e-7))
+    return -16 * (weight * ((t / 4).softmax(1) * F.log_softmax(s / 4, 1)).sum(1)).mean()
+
+
+def wttm(s: Tensor, t: Tensor, y: Tensor) -> Tensor:
+    power = t.softmax(1) ** 0.2
+    mass = power.sum(1)
+    rows = F.kl_div(F.log_softmax(s, 1), power / mass[:, None], reduction="none").sum(1)
+    return (mass * rows).mean()
+
+
+def ttm(s: Tensor, t: Tensor, y: Tensor) -> Tensor:
+    power = t.softmax(1) ** 0.1
+    return F.kl_div(F.log_softmax(s, 1), power / power.sum(1, keepdim=True), reduction="batchmean")
+
+
+def rld(s: Tensor, t: Tensor, y: Tensor) -> Tensor:
+    rows = torch.arange(len(y))
+    p, q = s.softmax(1)[rows, y], t.softmax(1).amax(1)
+    b_s, b_t = torch.stack([p, 1 - p], 1), torch.stack([q, 1 - q], 1)
+    first = F.kl_div(b_s.log(), b_t, reduction="batchmean")
+    hidden = t >= t[rows, y][:, None]
+    lower_s, lower_t = (x.div(4).masked_fill(hidden, -1e9) for x in (s, t))
+    second = F.kl_div(F.log_softmax(lower_s, 1), F.softmax(lower_t, 1), reduction="batchmean")
+    return first + 8 * 16 * second
+
+
+def sample_ckd(s: Tensor, t: Tensor, y: Tensor) -> Tensor:
+    return F.cross_entropy(F.normalize(t, dim=1) @ F.normalize(s, dim=1).T, torch.arange(len(s)))
+
+
+def tf_kd(s: Tensor, t: Tensor, y: Tensor) -> Tensor:
+    virtual = torch.full_like(s, 0.01 / (s.shape[1] - 1)).scatter_(1, y[:, None], 0.99)
+    return F.kl_div(F.log_softmax(s, 1), (virtual / 20).softmax(1), reduction="batchmean")
+
+
 def contrast(a: Tensor, b: Tensor, groups: Tensor | None) -> Tensor:
     m = F.normalize(b, dim=1, eps=1e-8) @ F.normalize(a, dim=1, eps=1e-8).T / 0.1
     own = torch.arange(len(m))
@@ -99,6 +147,13 @@ PAIRS: dict[str, tuple[Loss, Loss]] = {
     "cosine_similarity_kd": (lambda s, t, y: losses.cosine_similarity_kd(s, t), cosine_similarity_kd),
     "cswt": (lambda s, t, y: losses.cswt(s, t), cswt),
     "label_smoothing": (lambda s, t, y: losses.label_smoothing(s, y), label_smoothing),
+    "nkd": (losses.nkd, nkd),
+    "wsld": (losses.wsld, wsld),
+    "ttm": (lambda s, t, y: losses.ttm(s, t), ttm),
+    "wttm": (lambda s, t, y: losses.wttm(s, t), wttm),
+    "rld": (losses.rld, rld),
+    "sample_ckd": (lambda s, t, y: losses.sample_ckd(s, t), sample_ckd),
+    "tf_kd": (lambda s, t, y: losses.tf_kd(s, y), tf_kd),
     "bickd": (losses.bickd, bickd),
     "bickd_sample": (losses.bickd_sample, bickd_sample),
     "bickd_class": (losses.bickd_class, bickd_class),

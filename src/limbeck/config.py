@@ -169,7 +169,9 @@ class RunConfig(Section):
     @property
     def label(self) -> str:
         """What reports call the method: its title or name, several joined by +, or ``scratch``."""
-        return self.title or "+".join(method.name.removeprefix(OBJECT) for method in self.methods) or "scratch"
+        return (
+            self.title or "+".join(method.name.removeprefix(OBJECT) for method in self.methods) or "scratch"
+        )
 
 
 def parse(values: dict[str, Any]) -> RunConfig:

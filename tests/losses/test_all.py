@@ -21,11 +21,22 @@ from limbeck.losses import (
     dkd,
     kd,
     label_smoothing,
+    nkd,
+    rld,
+    sample_ckd,
+    tf_kd,
+    ttm,
+    wsld,
+    wttm,
 )
 
 
 def smoothed(student, teacher, labels, **options):
     return label_smoothing(student, labels, **options)
+
+
+def teacher_free(student, teacher, labels, **options):
+    return tf_kd(student, labels, **options)
 
 
 def plain(loss, **defaults):
@@ -44,6 +55,14 @@ LOSSES = {
     "cosine": plain(cosine_similarity_kd),
     "cswt": plain(cswt),
     "label_smoothing": smoothed,
+    "nkd": nkd,
+    "wsld": wsld,
+    "ttm": plain(ttm),
+    "wttm": plain(wttm),
+    "rld": rld,
+    "sample_ckd": plain(sample_ckd),
+    "sample_ckd_cold": plain(sample_ckd, temperature=0.02),
+    "tf_kd": teacher_free,
     "bickd": bickd,
     "bickd_sample": bickd_sample,
     "bickd_class": bickd_class,
@@ -53,6 +72,10 @@ LOSSES = {
 }
 BY_ROW = {name: LOSSES[name] for name in ("kd", "kd_hot", "kd_cross_entropy", "kd_mse_logits", "dkd")}
 BY_ROW["label_smoothing"] = smoothed
+BY_ROW |= {name: LOSSES[name] for name in ("nkd", "wsld", "ttm", "wttm", "rld", "tf_kd")}
+WITH_LABELS = ("dkd", "label_smoothing", "nkd", "wsld", "rld", "tf_kd")
+DETACHED = ("cswt", "wsld")
+"""Losses with a weight or temperature that no gradient passes: compared with autograd elsewhere."""
 each = pytest.mark.parametrize("name", LOSSES)
 each_by_row = pytest.mark.parametrize("name", BY_ROW)
 sizes = given(st.integers(1, 7), st.integers(2, 9), st.integers(0, 1000))
@@ -73,13 +96,15 @@ def differentiate(loss, student):
 @pytest.mark.parametrize("shape", [(1, 4), (4, 2), (3, 7), (6, 4)])
 def test_gradients_are_those_of_the_value(name, shape):
     student, teacher, labels = draw(*shape, seed=3)
-    if name == "cswt":  # its temperatures are detached: test_formulas compares it with autograd
+    if name in DETACHED:
         return
     torch.autograd.gradcheck(lambda x: LOSSES[name](x, teacher, labels), student)
 
 
 @each_by_row
 def test_row_gradients_are_those_of_the_values(name):
+    if name in DETACHED:
+        return
     student, teacher, labels = draw(4, 5)
     torch.autograd.gradcheck(lambda x: BY_ROW[name](x, teacher, labels, reduction="none"), student)
 
@@ -184,7 +209,7 @@ def test_no_rows_give_a_connected_zero(name, shape):
     assert differentiate(loss, student).shape == student.shape
 
 
-@pytest.mark.parametrize("name", ["dkd", "label_smoothing"])
+@pytest.mark.parametrize("name", WITH_LABELS)
 def test_rows_without_label_count_nothing(name):
     student, teacher, labels = draw(6, 5)
     labels[1:4] = -100
@@ -215,7 +240,7 @@ def test_backward_twice_gives_the_same(name):
     assert torch.equal(first, differentiate(loss, student))
 
 
-@pytest.mark.parametrize("loss", [kd, dist, cosine_similarity_kd, cswt, bickd])
+@pytest.mark.parametrize("loss", [kd, dist, cosine_similarity_kd, cswt, bickd, ttm, wttm, sample_ckd])
 @pytest.mark.parametrize(
     ("a", "b"), [((3, 4), (3, 5)), ((3, 4), (2, 4)), ((3,), (3,)), ((2, 3, 4), (2, 3, 4))]
 )
@@ -227,14 +252,11 @@ def test_wrong_shapes_name_both(loss, a, b):
 
 
 @pytest.mark.parametrize("labels", [torch.tensor([0, 1]), torch.tensor([0, 1, 9]), torch.tensor([0, -1, 2])])
-@pytest.mark.parametrize("name", ["dkd", "label_smoothing"])
-def test_wrong_labels_are_refused(name, labels):
-    call = {
-        "dkd": lambda: inspect.unwrap(dkd)(torch.zeros(3, 4), torch.zeros(3, 4), labels),
-        "label_smoothing": lambda: inspect.unwrap(label_smoothing)(torch.zeros(3, 4), labels),
-    }[name]
+@pytest.mark.parametrize("loss", [dkd, label_smoothing, nkd, wsld, rld, tf_kd])
+def test_wrong_labels_are_refused(loss, labels):
+    networks = (torch.zeros(3, 4),) * (1 if loss in (label_smoothing, tf_kd) else 2)
     with pytest.raises(ShapeError, match="label"):
-        call()
+        inspect.unwrap(loss)(*networks, labels)
 
 
 def test_wrong_options_are_refused():
@@ -249,5 +271,9 @@ def test_wrong_options_are_refused():
         inspect.unwrap(kd)(x, x, reduction="avg")
     with pytest.raises(ConfigError, match="smoothing"):
         label_smoothing(x, torch.zeros(2, dtype=torch.int64), smoothing=1.5)
+    with pytest.raises(ConfigError, match="confidence"):
+        tf_kd(x, torch.zeros(2, dtype=torch.int64), confidence=0.0)
+    with pytest.raises(ConfigError, match="exponent"):
+        ttm(x, x, exponent=0.0)
     with pytest.raises(ConfigError, match="'added'"):
         inspect.unwrap(dist)(x, x, eps_form="add")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import importlib.metadata
+import inspect
 
 import pytest
 import torch
 
 from limbeck.errors import ConfigError
-from limbeck.losses import bickd, dist, dkd, kd, label_smoothing
+from limbeck.losses import bickd, dist, dkd, kd, label_smoothing, rld
 from limbeck.methods import KD, METHODS, BicKD, Method, Term, describe, resolve
 from limbeck.signals import Batch, Signals
 
@@ -64,12 +65,14 @@ def test_terms_are_those_of_the_losses():
     assert torch.equal(smooth, label_smoothing(s, y))
 
 
-def test_dkd_warms_up():
+@pytest.mark.parametrize("loss", [dkd, rld])
+def test_some_methods_warm_up(loss):
     student, teacher, batch = draw()
-    value = dkd(student.logits, teacher.logits, batch.labels)
+    name = inspect.unwrap(loss).__name__
+    value = loss(student.logits, teacher.logits, batch.labels)
     for epoch, warmup, weight in ((0, 20, 0.05), (19, 20, 1.0), (100, 20, 1.0), (0, 0, 1.0)):
         batch.epoch = epoch
-        term = resolve("dkd", {"warmup": warmup})(student, teacher, batch)["dkd"]
+        term = resolve(name, {"warmup": warmup})(student, teacher, batch)[name]
         assert term.weight == pytest.approx(weight)
         assert torch.equal(term.value, value)
 
@@ -128,8 +131,6 @@ def test_names_classes_and_instances_resolve():
     ],
 )
 def test_mistakes_are_named(method, options, words):
-    import inspect
-
     with pytest.raises(ConfigError, match=words):
         inspect.unwrap(resolve)(method, options)
 

@@ -10,6 +10,12 @@ from .dkd import dkd
 from .fitnets import fitnets
 from .kd import kd
 from .label_smoothing import label_smoothing
+from .nkd import nkd
+from .rld import rld
+from .sample_ckd import sample_ckd
+from .tf_kd import tf_kd
+from .ttm import ttm, wttm
+from .wsld import wsld
 
 __all__ = [
     "at",
@@ -24,4 +30,11 @@ __all__ = [
     "fitnets",
     "kd",
     "label_smoothing",
+    "nkd",
+    "rld",
+    "sample_ckd",
+    "tf_kd",
+    "ttm",
+    "wsld",
+    "wttm",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal
 
 import torch
@@ -55,6 +56,25 @@ def probabilities(logits: Tensor, temperature: float) -> Tensor:
     return torch.softmax(logits if temperature == 1 else logits / temperature, 1)
 
 
+def divergence(log_s: Tensor, log_t: Tensor, precise: bool = False) -> tuple[Tensor, Tensor]:
+    """KL of each row and ``p^s - p^t``; both arguments are overwritten.
+
+    The value is the sum of ``p^t (log p^t - log p^s) + (p^s - p^t)``. The second part adds up to 0, but term
+    by term it takes away the rounding of the first. At a high temperature T^2 magnifies what is left;
+    ``precise`` then takes ``p^s - p^t`` from ``expm1``, which keeps float32's precision.
+    """
+    if precise:
+        larger = torch.maximum(log_s, log_t).exp_()
+        log_s -= log_t
+        difference = log_s.abs().neg_().expm1_().mul_(larger).copysign_(log_s)
+        p = log_t.exp_()
+    else:
+        p = log_t.exp()
+        difference = log_s.exp().sub_(p)
+        log_s -= log_t
+    return difference.sum(1).sub_(p.mul_(log_s).sum(1)), difference
+
+
 def through_softmax(probability: Tensor, gradient: Tensor, temperature: float = 1.0) -> Tensor:
     """Turn, in place, a gradient for ``softmax(z / T)`` into one for ``z``."""
     gradient *= probability
@@ -86,6 +106,13 @@ def _scaled(ctx: Any, upstream: Tensor) -> Tensor:
 _guarded = once_differentiable(_scaled)
 
 
+def exact(x: Tensor) -> AbstractContextManager[Any]:
+    """A context in which matrix products keep the precision of their arguments, whatever autocast says."""
+    if torch.is_autocast_enabled(x.device.type):
+        return torch.autocast(x.device.type, enabled=False)
+    return nullcontext()
+
+
 def wants_gradient(student: Tensor) -> bool:
     """Whether a gradient has to be computed at all."""
     return student.requires_grad and torch.is_grad_enabled()
@@ -110,6 +137,7 @@ def reduced(
     *,
     scale: float = 1.0,
     slope: float = 1.0,
+    weights: Tensor | None = None,
     given: Tensor | None = None,
 ) -> Tensor:
     """Reduce row values and give the result its gradient.
@@ -122,11 +150,15 @@ def reduced(
         reduction: ``mean``, ``sum`` or ``none``.
         scale: factor on the values.
         slope: factor on the gradients.
+        weights: factor ``(N, 1)`` of each row, on both; None for 1.
         given: rows that count, None for all; the mean is over them.
     """
+    if weights is not None:
+        rows.mul_(weights.squeeze(1))
     if given is not None:
         rows.masked_fill_(~given, 0.0)
         gradient.masked_fill_(~given[:, None], 0.0)
+        weights = None if weights is None else weights.masked_fill(~given[:, None], 0.0)
     if reduction == "none":
         value = rows.mul_(scale)
     elif reduction == "sum":
@@ -139,7 +171,9 @@ def reduced(
         count = given.sum().clamp_(min=1)
         value = rows.sum() * scale / count
         gradient.div_(count)
-    return known(student, value, gradient.mul_(slope) if wants_gradient(student) else None)
+    if not wants_gradient(student):
+        return value
+    return known(student, value, gradient.mul_(slope if weights is None else weights * slope))
 
 
 def nothing(student: Tensor, reduction: Reduction = "mean") -> Tensor:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
-from torch.nn.functional import logsigmoid
 
 from ..shapes import Labels, Logits, Rows, Value
 from ._common import Reduction, check_reduction, nothing, pair, positive, reduced, targets
+from ._target import binary, split
 
 
 def dkd(
@@ -63,10 +62,10 @@ def dkd(
     if student.shape[1] < 2 or not student.numel():
         return nothing(student, reduction)
     column = index[:, None]
-    odds_s, rest_s = _split(s, column, temperature)
-    odds_t, rest_t = _split(t, column, temperature)
+    odds_s, rest_s = split(s, column, temperature)
+    odds_t, rest_t = split(t, column, temperature)
     push = torch.sigmoid(odds_s).sub_(torch.sigmoid(odds_t)).mul_(alpha)
-    binary = _binary(odds_s, odds_t)
+    target = binary(odds_s, odds_t)
 
     q = rest_t.exp()
     rest_t -= rest_s
@@ -76,29 +75,8 @@ def dkd(
     q *= -beta
     q.addcmul_(gradient, beta - push)
     q.scatter_(1, column, push)
-    rows = rest.mul_(beta).add_(binary.squeeze(1), alpha=alpha)
+    rows = rest.mul_(beta).add_(target.squeeze(1), alpha=alpha)
 
     return reduced(
         student, rows, q, reduction, scale=temperature * temperature, slope=temperature, given=given
     )
-
-
-def _split(logits: Tensor, column: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
-    """Log-odds of the target against the rest ``(N, 1)``, and log-probabilities among the rest ``(N, C)``."""
-    z = logits / temperature
-    target = z.gather(1, column)
-    z.scatter_(1, column, -torch.inf)
-    log_rest = torch.log_softmax(z, 1)
-    # One non-target class is enough to read the normaliser off; the largest one is the safest.
-    peak, where = z.max(1, keepdim=True)
-    return target - (peak - log_rest.gather(1, where)), log_rest
-
-
-def _binary(odds_s: Tensor, odds_t: Tensor) -> Tensor:
-    """KL of the two Bernoulli distributions with these log-odds.
-
-    Both are mirrored to where the teacher's log-odds are negative: there nothing cancels.
-    """
-    mirror = torch.where(odds_t > 0, -1.0, 1.0).to(odds_t)
-    s, t = odds_s * mirror, odds_t * mirror
-    return torch.sigmoid(t).mul_(t - s).add_(logsigmoid(-t)).sub_(logsigmoid(-s))

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
-from torch import Tensor
 
 from ..shapes import Logits, Rows, Value
 from ._common import (
     Reduction,
     check_reduction,
     choice,
+    divergence,
     pair,
     positive,
     probabilities,
@@ -85,31 +85,12 @@ def kd(
     else:
         log_s, log_t = soft(s, temperature), soft(t, temperature)
         entropy = (log_t.exp() * log_t).sum(1) if form == "cross_entropy" else None
-        rows, gradient = _divergence(log_s, log_t, precise=temperature > 4)
+        rows, gradient = divergence(log_s, log_t, precise=temperature > 4)
         rows = rows if entropy is None else rows - entropy
     return reduced(student, rows, gradient, reduction, scale=factor, slope=factor / temperature)
 
 
-def _divergence(log_s: Tensor, log_t: Tensor, precise: bool) -> tuple[Tensor, Tensor]:
-    """KL of each row and ``p^s - p^t``; both arguments are overwritten.
-
-    The value is the sum of ``p^t (log p^t - log p^s) + (p^s - p^t)``. The second part adds up to 0, but term
-    by term it takes away the rounding of the first. At a high temperature T^2 magnifies what is left;
-    ``precise`` then takes ``p^s - p^t`` from ``expm1``, which keeps float32's precision.
-    """
-    if precise:
-        larger = torch.maximum(log_s, log_t).exp_()
-        log_s -= log_t
-        difference = log_s.abs().neg_().expm1_().mul_(larger).copysign_(log_s)
-        p = log_t.exp_()
-    else:
-        p = log_t.exp()
-        difference = log_s.exp().sub_(p)
-        log_s -= log_t
-    return difference.sum(1).sub_(p.mul_(log_s).sum(1)), difference
-
-
-def _squares(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+def _squares(a: torch.Tensor, b: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Mean squared difference of each row and its gradient."""
     difference = a - b
     return difference.square().mean(1), difference.mul_(2 / max(a.shape[1], 1))

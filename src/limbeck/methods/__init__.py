@@ -15,16 +15,29 @@ from .dkd import DKD
 from .fitnets import FitNets
 from .kd import KD
 from .label_smoothing import LabelSmoothing
+from .nkd import NKD
+from .rld import RLD
+from .sample_ckd import SampleCKD
+from .tf_kd import TfKD
+from .ttm import TTM, WTTM
+from .wsld import WSLD
 
 METHODS: dict[str, type[Method]] = {
     "kd": KD,
     "dkd": DKD,
+    "nkd": NKD,
+    "wsld": WSLD,
+    "ttm": TTM,
+    "wttm": WTTM,
+    "rld": RLD,
+    "sample_ckd": SampleCKD,
     "dist": DIST,
     "cskd": CSKD,
     "bickd": BicKD,
     "fitnets": FitNets,
     "at": AT,
     "label_smoothing": LabelSmoothing,
+    "tf_kd": TfKD,
 }
 """Name in configuration -> method. Other packages add theirs by the entry-point group ``limbeck.methods``."""
 
@@ -112,14 +125,21 @@ __all__ = [
     "DKD",
     "KD",
     "METHODS",
+    "NKD",
+    "RLD",
+    "TTM",
+    "WSLD",
+    "WTTM",
     "BicKD",
     "FitNets",
     "LabelSmoothing",
     "Method",
     "MethodOptions",
+    "SampleCKD",
     "Setting",
     "Term",
     "Terms",
+    "TfKD",
     "describe",
     "resolve",
 ]

@@ -1,0 +1,94 @@
+"""Methods on logits: options reach the loss, they train through the public interface, and they resume."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from limbeck import losses
+from limbeck.config import parse
+from limbeck.methods import resolve
+from limbeck.signals import Batch, Signals
+from limbeck.tasks import Classification
+from limbeck.teachers import LiveTeacher
+from limbeck.training.session import execute
+from limbeck.training.trainer import RunInterrupted, Trainer
+
+OPTIONS: dict[str, dict[str, Any]] = {
+    "nkd": {"gamma": 0.5, "temperature": 2.0},
+    "wsld": {"temperature": 2.0},
+    "ttm": {"exponent": 0.4},
+    "wttm": {"exponent": 0.4},
+    "rld": {"alpha": 2.0, "beta": 3.0, "temperature": 2.0, "alpha_temperature": 3.0},
+    "sample_ckd": {"temperature": 0.2, "chunk_size": 2},
+    "tf_kd": {"temperature": 2.0, "confidence": 0.8},
+}
+"""Options of each, none at its default."""
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_options_reach_the_loss(name: str) -> None:
+    generator = torch.Generator().manual_seed(0)
+    student, teacher = (torch.randn(6, 4, generator=generator) for _ in range(2))
+    batch = Batch(torch.zeros(6, 1), torch.tensor([0, 1, 2, 3, 0, -100]), torch.arange(6), epoch=100)
+    method = resolve(name, OPTIONS[name])
+    takes_labels = name in ("nkd", "wsld", "rld", "tf_kd")
+    arguments = [student, *([teacher] if method.needs else []), *([batch.labels] if takes_labels else [])]
+    loss = getattr(losses, name)
+    (term,) = method(Signals(student), Signals(teacher), batch).values()
+    assert term.weight == 1
+    assert torch.equal(term.value, loss(*arguments, **OPTIONS[name]))
+    for option in OPTIONS[name]:
+        rest = {key: value for key, value in OPTIONS[name].items() if key != option}
+        assert option == "chunk_size" or not torch.equal(term.value, loss(*arguments, **rest))
+
+
+def config(folder: Path, method: dict[str, Any] | None, epochs: int = 4) -> Any:
+    return parse(
+        {
+            "data": {"name": "digits", "train_size": 160},
+            "student": {"name": "cnn", "options": {"widths": [4, 8]}},
+            "output": str(folder),
+            "methods": [method] if method else [],
+            "train": {"epochs": epochs, "batch_size": 32, "precision": "fp32", "log_every": 1, "threads": 1},
+            "latency": False,
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory: pytest.TempPathFactory) -> LiveTeacher:
+    run = execute(config(tmp_path_factory.mktemp("teacher") / "run", None, epochs=8))
+    return LiveTeacher(run.student(), Classification(10))
+
+
+TRAINED: list[dict[str, Any]] = [{"name": name} for name in OPTIONS]
+
+
+@pytest.mark.parametrize("method", TRAINED, ids=lambda method: "-".join(map(str, method.values())))
+def test_it_trains_and_resumes_to_the_same_numbers(
+    method: dict[str, Any], teacher: LiveTeacher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    teachers = {"teacher": teacher} if resolve(method["name"]).needs else {}
+    whole = execute(config(tmp_path / "whole", method), **teachers)
+    rows = whole.metrics("train")
+    assert set(rows[0]["terms"]) > {"cross_entropy"}
+    errors = [row["terms"]["cross_entropy"]["raw"] for row in rows]
+    assert sum(errors[-5:]) < sum(errors[:5])
+
+    def stopped(self: Trainer) -> None:
+        if self.step == 7:
+            self._save()
+            raise RunInterrupted("stopped", fix="go on", number=15)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "_stop_if_asked", stopped)
+        with pytest.raises(RunInterrupted):
+            execute(config(tmp_path / "cut", method), **teachers)
+    again = execute(config(tmp_path / "cut", method), **teachers, resume=True)
+    assert again.metrics("train")[-1]["loss"] == rows[-1]["loss"]
+    weights = again.student().state_dict()
+    assert all(torch.equal(x, weights[name]) for name, x in whole.student().state_dict().items())
