@@ -19,6 +19,9 @@ T = TypeVar("T", bound=BaseModel)
 OBJECT = "object:"
 """Marks a network, a method or data that was handed over in Python and cannot be made again from a name."""
 
+PRETRAINED = "pretrained"
+"""Option of a network of another package that starts it from that package's weights."""
+
 
 class Section(BaseModel):
     """Base of every section: frozen, unknown keys refused."""
@@ -47,7 +50,8 @@ class TeacherConfig(Section):
     def _one_source(self) -> TeacherConfig:
         if self.run is not None and self.model is not None:
             raise ValueError("give either teacher.run or teacher.model, not both")
-        if self.model is not None and self.model.weights is None:
+        model = self.model
+        if model is not None and model.weights is None and model.options.get(PRETRAINED) is not True:
             raise ValueError("teacher.model needs weights: an untrained network teaches nothing")
         return self
 

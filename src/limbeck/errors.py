@@ -79,4 +79,6 @@ def suggest(name: str, known: list[str] | tuple[str, ...]) -> str:
     everything = ", ".join(sorted(known))
     if near and len(known) <= 30:
         return f"{near[0]!r} (all: {everything})"
-    return repr(near[0]) if near else f"one of {everything}"
+    if near:
+        return repr(near[0])
+    return f"one of {everything}" if len(known) <= 60 else f"one of {len(known)}, such as {known[0]!r}"

@@ -103,8 +103,9 @@ def layout(model: nn.Module, inputs: Tensor) -> Layout:
 
     def watch(name: str, module: nn.Module) -> Any:
         def hook(_: nn.Module, given: Any, out: Any) -> None:
-            if isinstance(out, Tensor) and out.dim() >= 2:
-                order.append(Layer(name, type(module).__name__, tuple(out.shape[1:])))
+            found = _tensor(out)
+            if found is not None and found.dim() >= 2 and len(found) == len(inputs):
+                order.append(Layer(name, type(module).__name__, tuple(found.shape[1:])))
             if isinstance(module, nn.Linear) and given[0].dim() == 2:
                 linear.append((name, tuple(given[0].shape[1:])))
 
@@ -132,17 +133,48 @@ def layout(model: nn.Module, inputs: Tensor) -> Layout:
     own = getattr(model, "anatomy", None)
     if isinstance(own, Anatomy):
         return Layout(layers, own.stages, embedding, classifier, own.stem, own.preacts)
-    stages = _blocks(layers) or _maps(layers)
+    stages = _blocks(layers) or _maps(layers, tuple(inputs.shape[-2:]))
     return Layout(layers, stages, embedding, classifier, None, stages)
 
 
-def _maps(layers: Sequence[Layer]) -> tuple[str, ...]:
-    """The last module at each resolution; containers finish after their children, so they win."""
-    last: dict[tuple[int, int], str] = {}
+def _tensor(out: Any) -> Tensor | None:
+    """What a module gave: a tensor, or the first of several things where that is one."""
+    first = out[0] if isinstance(out, (tuple, list)) and out else out
+    return first if isinstance(first, Tensor) else None
+
+
+def _maps(layers: Sequence[Layer], size: tuple[int, ...]) -> tuple[str, ...]:
+    """The last module at each resolution; containers finish after their children, so they win.
+
+    What is inside a block that steps down from that resolution belongs to the block, and is no stage.
+    """
+    at: dict[str, tuple[int, ...]] = {}
     for layer in layers:
-        if len(layer.shape) == 3 and max(layer.shape[1:]) > 1:
-            last[layer.shape[1], layer.shape[2]] = layer.name
+        if len(layer.shape) == 3 and _alike(layer.shape[1:], size):
+            at.pop(layer.name, None)
+            at[layer.name] = layer.shape[1:]
+    inside: dict[str, set[tuple[int, ...]]] = {}
+    for name, resolution in at.items():
+        for block in _around(name):
+            inside.setdefault(block, set()).add(resolution)
+    last: dict[tuple[int, ...], str] = {}
+    for name, resolution in at.items():
+        steps = any(at.get(b, resolution) != resolution and len(inside[b]) <= 2 for b in _around(name))
+        if max(resolution) > 1 and not steps:
+            last[resolution] = name
     return tuple(last.values())
+
+
+def _around(name: str) -> list[str]:
+    """The modules that a module is inside of, itself not among them."""
+    parts = name.split(".")
+    return [".".join(parts[:i]) for i in range(1, len(parts))]
+
+
+def _alike(resolution: tuple[int, ...], size: tuple[int, ...]) -> bool:
+    """Whether a map can be of an image: its sides are to each other as the image's are, give or take a pixel."""
+    (height, width), (h, w) = resolution, size
+    return abs(height * w - width * h) <= max(size)
 
 
 def _blocks(layers: Sequence[Layer]) -> tuple[str, ...]:
@@ -208,7 +240,10 @@ class Taps:
 
         def keep(name: str) -> Any:
             def hook(_: nn.Module, given: Any, out: Any = None) -> None:
-                found[name] = given[0] if name == EMBEDDING else out
+                tensor = _tensor(given if name == EMBEDDING else out)
+                if tensor is None:
+                    raise ModelError(f"the layer {name!r} gives no tensor", got=type(out).__name__)
+                found[name] = tensor
 
             return hook
 

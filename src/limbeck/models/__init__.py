@@ -9,6 +9,7 @@ from pydantic import TypeAdapter, ValidationError
 from torch import nn
 
 from ..errors import ModelError, suggest
+from .libraries import LIBRARIES, Data, normalisation, of_library
 from .mobilenet import MobileNetV2
 from .preact_resnet import PreActResNet18
 from .resnet import ResNet, residual
@@ -57,7 +58,7 @@ def build(name: str, *, classes: int, channels: int, size: tuple[int, int], **op
     """Make a network by name, freshly initialised from PyTorch's global generator.
 
     Args:
-        name: an entry of ``MODELS``.
+        name: an entry of ``MODELS``, or a network of another package such as ``timm:resnet18``.
         classes: outputs.
         channels: image channels.
         size: height and width of the images.
@@ -65,11 +66,15 @@ def build(name: str, *, classes: int, channels: int, size: tuple[int, int], **op
 
     Raises:
         ModelError: an unknown name or option, or a value that makes no network.
+        DependencyError: the package that the name asks for is not installed.
 
     Example:
         >>> build("resnet8", classes=10, channels=1, size=(28, 28)).fc
         Linear(in_features=64, out_features=10, bias=True)
     """
+    if of_library(name):
+        library, _, inside = name.partition(":")
+        return LIBRARIES[library](inside, Data(classes, channels, size), options)
     if name not in MODELS:
         raise ModelError(f"unknown model {name!r}", expected=suggest(name, list(MODELS)))
     known = options_of(name)
@@ -155,5 +160,7 @@ __all__ = [
     "WideResNet",
     "build",
     "describe",
+    "normalisation",
+    "of_library",
     "options_of",
 ]

@@ -16,7 +16,7 @@ from torch import nn
 from ..config import OBJECT, ModelConfig
 from ..data import Data
 from ..errors import ModelError
-from ..models import build
+from ..models import build, of_library
 from ..teachers import Inputs
 from .checkpoint import fill, load_weights
 
@@ -54,7 +54,7 @@ def make(
             f"the network {config.name.removeprefix(OBJECT)} was handed over in Python",
             fix="hand it over again: limbeck.Run(path).student(model=...) or limbeck.resume(path, student=...)",
         )
-    if ":" in config.name:
+    if ":" in config.name and not of_library(config.name):
         model = _own_code(config, allow_code, shape)
     else:
         if taken := sorted({*shape, "name"} & set(config.options)):

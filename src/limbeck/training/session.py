@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from torch import nn
 
-from ..config import OBJECT, RunConfig, TeacherConfig, dump
+from ..config import OBJECT, PRETRAINED, RunConfig, TeacherConfig, dump
 from ..data import Data
 from ..errors import LimbeckError, RunError
 from ..evaluation import classification_arrays, cost
@@ -138,7 +138,8 @@ def score(
 def _there(teacher: TeacherConfig | None) -> bool:
     if teacher is None or teacher.run is not None:
         return teacher is not None and Path(teacher.run or "", "run.json").is_file()
-    return teacher.model is not None and Path(teacher.model.weights or "").is_file()
+    model = teacher.model
+    return model is not None and (model.weights is None or Path(model.weights).is_file())
 
 
 def default_name(config: RunConfig) -> str:
@@ -274,8 +275,9 @@ class Session:
 
     def _card(self) -> dict[str, Any]:
         student = self.config.student
+        options = {key: value for key, value in student.options.items() if key != PRETRAINED}
         return {
-            "model": {"name": student.name, "options": student.options},
+            "model": {"name": student.name, "options": options},
             "classes": list(self.parts.data.classes),
             "channels": self.parts.data.channels,
             "size": list(self.parts.data.size),

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from ..config import TeacherConfig
+from ..config import PRETRAINED, TeacherConfig
 from ..data import Data
 from ..errors import ModelError, RunError
+from ..models import normalisation
 from ..runs import Run
 from ..tasks import Classification
-from ..teachers import LiveTeacher
+from ..teachers import Inputs, LiveTeacher
 from .networks import feeds, make
 
 
@@ -45,4 +46,12 @@ def teacher_from(
     if config.model is None:
         raise RunError("the teacher has no source", expected="teacher.run or teacher.model with weights")
     model = make(config.model, classes=len(data.classes), inputs=ours, allow_code=allow_code)
-    return LiveTeacher(model, task, feeds=ours, name=config.model.name)
+    known = normalisation(model) if config.model.options.get(PRETRAINED) else None
+    return LiveTeacher(
+        model,
+        task,
+        expects=known and Inputs(ours.channels, ours.size, *known),
+        feeds=ours,
+        renormalise=config.renormalise,
+        name=config.model.name,
+    )
