@@ -113,6 +113,11 @@ def sample_ckd(s: Tensor, t: Tensor, y: Tensor) -> Tensor:
     return F.cross_entropy(F.normalize(t, dim=1) @ F.normalize(s, dim=1).T, torch.arange(len(s)))
 
 
+def standardised(s: Tensor, t: Tensor, y: Tensor) -> Tensor:
+    s, t = ((x - x.mean(1, keepdim=True)) / (x.std(1, keepdim=True) + 1e-7) for x in (s, t))
+    return F.kl_div(F.log_softmax(s / 2, 1), F.softmax(t / 2, 1), reduction="batchmean") * 4
+
+
 def tf_kd(s: Tensor, t: Tensor, y: Tensor) -> Tensor:
     virtual = torch.full_like(s, 0.01 / (s.shape[1] - 1)).scatter_(1, y[:, None], 0.99)
     return F.kl_div(F.log_softmax(s, 1), (virtual / 20).softmax(1), reduction="batchmean")
@@ -142,6 +147,10 @@ def bickd_class(s: Tensor, t: Tensor, y: Tensor) -> Tensor:
 
 PAIRS: dict[str, tuple[Loss, Loss]] = {
     "kd": (lambda s, t, y: losses.kd(s, t), kd),
+    "kd_standardised": (
+        lambda s, t, y: losses.kd(losses.standardise(s), losses.standardise(t), temperature=2.0),
+        standardised,
+    ),
     "dkd": (losses.dkd, dkd),
     "dist": (lambda s, t, y: losses.dist(s, t), dist),
     "cosine_similarity_kd": (lambda s, t, y: losses.cosine_similarity_kd(s, t), cosine_similarity_kd),

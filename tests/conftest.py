@@ -6,6 +6,11 @@ import os
 
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 
+from hypothesis import settings
 from jaxtyping import install_import_hook
 
 install_import_hook("limbeck", "beartype.beartype")
+
+# A busy machine is no failure.
+settings.register_profile("limbeck", deadline=None)
+settings.load_profile("limbeck")

@@ -62,6 +62,7 @@ class MethodConfig(Section):
     name: str
     weight: float | None = Field(None, ge=0, description="factor on the method's terms; null: its default")
     schedule: dict[str, Ramp] = Field(default_factory=dict, description="ramps for weight or numeric options")
+    standardise: bool = Field(False, description="standardise both networks' logits before this method")
     options: dict[str, Any] = Field(default_factory=dict)
 
     @model_validator(mode="before")

@@ -15,7 +15,7 @@ from limbeck.methods import KD
 from limbeck.methods.fitnets import Regressor
 from limbeck.signals import Batch, Signals
 from limbeck.tasks import Classification
-from limbeck.training.learner import Learner
+from limbeck.training.learner import Learner, Use
 
 Tensors = dict[str, Tensor]
 Adapter = Callable[[Tensors, Tensors, dict[str, Any]], Tensors]
@@ -32,13 +32,21 @@ def _kd(temperature: str | None = None, **options: Any) -> Adapter:
 
 
 def _with_labels(
-    inputs: Tensors, label_weight: float, weight: float, temperature: float, **options: Any
+    inputs: Tensors,
+    label_weight: float,
+    weight: float,
+    temperature: float,
+    standardise: bool = False,
+    **options: Any,
 ) -> Tensors:
     """The weighted sum of cross-entropy and KD that a run would minimise."""
     s, t, y = inputs["s"], inputs["t"], inputs["y"]
     method = KD(temperature=temperature, **options)
     learner = Learner(
-        nn.Identity(), Classification(s.shape[1]), [(method, float(weight))], float(label_weight)
+        nn.Identity(),
+        Classification(s.shape[1]),
+        [Use(method, float(weight), {}, standardise)],
+        float(label_weight),
     )
     terms = learner.terms(Signals(s), Signals(t), Batch(s, y, torch.arange(len(s))))
     return {"loss": torch.stack([term.value * term.weight for term in terms.values()]).sum()}
@@ -101,6 +109,20 @@ def _power(loss: Callable[..., Tensor]) -> Adapter:
 def _rld(inputs: Tensors, params: Tensors, hyper: dict[str, Any]) -> Tensors:
     options = _floats(hyper, alpha="alpha", beta="beta", temperature="T", alpha_temperature="alpha_T")
     return {"loss": losses.rld(inputs["s"], inputs["t"], inputs["y"], **options)}
+
+
+def _standardised(adapter: Adapter) -> Adapter:
+    """An adapter whose networks' logits are standardised first."""
+
+    def standard(inputs: Tensors, params: Tensors, hyper: dict[str, Any]) -> Tensors:
+        logits = {name: losses.standardise(inputs[name]) for name in ("s", "t")}
+        return adapter(inputs | logits, params, hyper)
+
+    return standard
+
+
+def _standardised_alpha_beta(inputs: Tensors, params: Tensors, hyper: dict[str, Any]) -> Tensors:
+    return _with_labels(inputs, hyper["alpha"], hyper["beta"], hyper["temperature"], standardise=True)
 
 
 def _sample_ckd(inputs: Tensors, params: Tensors, hyper: dict[str, Any]) -> Tensors:
@@ -175,6 +197,9 @@ CLASSIFICATION: dict[tuple[str, str], Adapter] = {
     ("wttm", "official"): _power(losses.wttm),
     ("rld", "official"): _rld,
     ("ckd", "official"): _sample_ckd,
+    ("ls_kd", "official"): _standardised(_kd("base_temp")),
+    ("ls_kd", "torchdistill"): _standardised_alpha_beta,
+    ("ls_dkd", "official"): _standardised(_dkd),
 }
 """(method, variant) -> adapter."""
 
@@ -183,7 +208,7 @@ LANGUAGE: dict[str, Adapter] = {}
 
 LATER = "the method is not in the catalogue yet"
 UNSUPPORTED: dict[tuple[str, str] | str, str] = {
-    **dict.fromkeys(("ls_kd", "ls_dkd", "mlkd", "ctkd"), LATER),
+    **dict.fromkeys(("mlkd", "ctkd"), LATER),
     **dict.fromkeys(("sdd_kd", "sdd_dkd", "sdd_nkd", "sdd_spp", "dml", "one", "kdsvd", "bss"), LATER),
     **dict.fromkeys(("sp", "cc", "rkd", "pkt", "nst", "fsp", "vid", "ab", "ft"), LATER),
     ("nkd", "sdd_repo_target_not_removed"): "a bug: the target stays among the rest",

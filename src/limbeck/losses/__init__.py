@@ -13,6 +13,7 @@ from .label_smoothing import label_smoothing
 from .nkd import nkd
 from .rld import rld
 from .sample_ckd import sample_ckd
+from .standardise import standardise
 from .tf_kd import tf_kd
 from .ttm import ttm, wttm
 from .wsld import wsld
@@ -33,6 +34,7 @@ __all__ = [
     "nkd",
     "rld",
     "sample_ckd",
+    "standardise",
     "tf_kd",
     "ttm",
     "wsld",

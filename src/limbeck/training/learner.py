@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from ..errors import ConfigError, suggest
+from ..losses import standardise
 from ..methods.base import Ask, Method, Setting, Term, Terms, overrides
 from ..ramps import Ramp
 from ..signals import Batch, Signals
@@ -27,11 +28,14 @@ class Use(NamedTuple):
         method: the method.
         weight: factor on its terms.
         schedule: ramps for ``weight`` and for numeric options, by name.
+        standardise: whether the method sees standardised logits of both networks; the raw ones are then in
+            ``extra["raw"]``.
     """
 
     method: Method
     weight: float
     schedule: Mapping[str, Ramp] = {}
+    standardise: bool = False
 
 
 class Learner(nn.Module):
@@ -70,6 +74,7 @@ class Learner(nn.Module):
         self.methods = nn.ModuleList(use.method for use in uses)
         self.weights = [use.weight for use in uses]
         self.schedules = [dict(use.schedule) for use in uses]
+        self.standardised = [use.standardise for use in uses]
         self.label_weight, self.epochs, self.epoch = label_weight, epochs, 0.0
         self.taps = Taps()
         for method, schedule in zip(self._methods(), self.schedules, strict=True):
@@ -182,6 +187,8 @@ class Learner(nn.Module):
                 )
             if method.across_batch and world() > 1:
                 s, t, b = _gathered(s, t, b)
+            if self.standardised[i]:
+                s, t = _standardised(s), None if t is None else _standardised(t)
             for name, term in (method.initial if starting else method)(s, t, b).items():
                 key = name if name == method.name else f"{method.name}.{name}"
                 terms[key] = Term(term.value, weight * term.weight)
@@ -201,6 +208,13 @@ def _check(method: Method, schedule: Mapping[str, Ramp]) -> None:
                 type(method)(**{**method.options.model_dump(), name: value})
             elif value < 0:
                 raise ConfigError(f"the weight of {method.name} leads below 0", got=value)
+
+
+def _standardised(signals: Signals) -> Signals:
+    """The same with standardised logits, those of a second batch too."""
+    extra = {n: _standardised(x) if isinstance(x, Signals) else x for n, x in signals.extra.items()}
+    logits = standardise(signals.logits)
+    return replace(signals, logits=logits, extra={**extra, "raw": signals.logits})
 
 
 def _gathered(

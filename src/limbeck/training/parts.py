@@ -81,7 +81,12 @@ class Parts:
                 expected=config.label,
             )
         uses = [
-            Use(method, method.weight if entry.weight is None else entry.weight, entry.schedule)
+            Use(
+                method,
+                method.weight if entry.weight is None else entry.weight,
+                entry.schedule,
+                entry.standardise,
+            )
             for method, entry in zip(chosen, entries, strict=True)
         ]
         label_weight = config.label_weight
