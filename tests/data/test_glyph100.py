@@ -14,12 +14,12 @@ from PIL import Image, ImageDraw, ImageFont, features
 
 from limbeck.cli.data import glyph100 as command
 from limbeck.data import Data, DataConfig, load
-from limbeck.data.glyph100 import CHARACTERS, Glyphs, build, save
+from limbeck.data.glyph100 import CHARACTERS, Glyphs, _usable, build, save
 from limbeck.errors import DataError
 
 FONTS = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
 NEEDED = ("DejaVuSans.ttf", "DejaVuSerif-Bold.ttf", "STIXGeneral.ttf", "STIXGeneralItalic.ttf", "cmr10.ttf",
-          "cmtt10.ttf", "cmss10.ttf", "LastResortHE-Regular.ttf")  # fmt: skip
+          "cmtt10.ttf", "cmss10.ttf")  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -61,12 +61,22 @@ def test_pictures_are_those_that_pillow_draws(made: Glyphs) -> None:
 
 
 def test_placeholders_and_empty_pictures_are_left_out(made: Glyphs) -> None:
-    assert "Last" not in made.families  # every picture of this font is a box
     assert ((made.x > 64).sum((1, 2)) >= 6).all()
     for family in ("cmr10", "cmtt10", "cmss10"):  # one face each
         pictures = made.x[made.family == made.families.index(family)]
         assert np.unique(pictures, axis=0, return_counts=True)[1].max() < 3
     assert (np.bincount(made.y, minlength=100)[:94] >= 5).all()
+
+
+def test_a_face_must_draw_most_of_ascii() -> None:
+    pictures = np.random.default_rng(0).integers(0, 256, (100, 32, 32), dtype=np.uint8)
+    missing = pictures[99].copy()
+    pictures[:14] = 0
+    pictures[20:23], pictures[30:32] = pictures[20], pictures[30]
+    kept = _usable(pictures, missing).tolist()
+    assert kept == [*range(14, 20), *range(23, 99)]  # empty, used for three, and missing are left out
+    pictures[14] = 64
+    assert not len(_usable(pictures, missing))  # 79 of 94
 
 
 def test_the_content_depends_on_the_fonts_alone(made: Glyphs, fonts: Path, tmp_path: Path) -> None:

@@ -102,12 +102,25 @@ def evaluate(
     run: Annotated[Path, typer.Argument(help="run folder")],
     split: Annotated[str, typer.Option(help="test or validation")] = "test",
     checkpoint: Annotated[str, typer.Option(help="last or best")] = "last",
+    robustness: Annotated[
+        bool, typer.Option("--robustness", help="accuracy on corrupted test images and under PGD")
+    ] = False,
+    probe: Annotated[
+        str | None,
+        typer.Option(metavar="DATA", help="linear probe on this data: a name, or a mapping as under data:"),
+    ] = None,
+    images: Annotated[int, typer.Option(min=1, help="test images that --robustness looks at")] = 1000,
     allow_code: Code = None,
 ) -> None:
     """Score a finished run's student again, in float32, and print the numbers."""
-    from .inspect import evaluate
+    from .inspect import evaluate, probing, robust
 
-    evaluate(run, split, checkpoint, allow_code or [])
+    if not (robustness or probe):
+        evaluate(run, split, checkpoint, allow_code or [])
+    if robustness:
+        robust(run, checkpoint, images, allow_code or [])
+    if probe:
+        probing(run, checkpoint, probe, allow_code or [])
 
 
 @app.command()

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, cast
+from typing import TYPE_CHECKING, Literal, cast
 
-from ..errors import ConfigError, RunError
+from ..errors import ConfigError, DataError, RunError
+
+if TYPE_CHECKING:
+    from ..data import Data
+    from ..runs import Run
 
 
 def evaluate(path: Path, split: str, checkpoint: str, allow_code: list[str]) -> None:
@@ -21,6 +25,68 @@ def evaluate(path: Path, split: str, checkpoint: str, allow_code: list[str]) -> 
     scores(f"{run.path.name}: {checkpoint} epoch, float32", {split: found})
     if run.info.get("teacher") and "agreement" not in found:
         print("Its teacher is not where it was, so nothing is said about agreement.")
+
+
+def robust(path: Path, checkpoint: str, images: int, allow_code: list[str]) -> None:
+    """Measure robustness, print it and write it into the run's folder."""
+    from ..evaluation import robustness
+    from ..files import write_json
+    from ..runs import Run
+    from .tables import percent, table
+
+    run = Run(path)
+    student, data = run.student(choose(checkpoint), allow_code=allow_code), _own_data(run)
+    found = {"checkpoint": checkpoint, **robustness(student, data, images=images)}
+    title = f"{run.path.name}: {checkpoint} epoch, {found['images']} test images, accuracy, float32"
+    rows = [[name, *map(percent, values)] for name, values in found["corruptions"].items()]
+    table(title, ["corruption", *(f"severity {s}" for s in range(1, 6))], rows)
+    print(f"clean {percent(found['clean'])}, mean over corruptions {percent(found['corrupted'])}")
+    rows = [[f"{255 * row['epsilon']:.3g}/255", percent(row["accuracy"])] for row in found["pgd"]]
+    table(f"PGD, {found['pgd_steps']} steps of a quarter of epsilon", ["epsilon", "accuracy"], rows)
+    write_json(run.path / "robustness.json", found)
+    print(f"written: {run.path / 'robustness.json'}")
+
+
+def probing(path: Path, checkpoint: str, data: str, allow_code: list[str]) -> None:
+    """Fit a linear probe, print what came of it and write it into the run's folder."""
+    import yaml
+
+    from ..config import check, load_yaml
+    from ..data import DataConfig, load
+    from ..evaluation import linear_probe
+    from ..files import write_json
+    from ..runs import Run
+    from .tables import percent
+
+    try:
+        values = load_yaml(data)
+    except yaml.YAMLError:
+        raise ConfigError(
+            "--probe is not valid YAML", got=data, expected="a name, or {name: ..., ...}"
+        ) from None
+    loaded = load(check(DataConfig, {"name": values} if isinstance(values, str) else values, "--probe"))
+    run = Run(path)
+    student = run.student(choose(checkpoint), allow_code=allow_code)
+    found = {"checkpoint": checkpoint, **linear_probe(student, loaded, inputs=run.inputs())}
+    print(
+        f"{run.path.name}: linear probe on {found['data']}, {found['train']} training images, "
+        f"{found['embedding']} features: {percent(found['accuracy'])} on test, "
+        f"{percent(found['validation'])} on validation (C = {found['strength']:g})"
+    )
+    write_json(run.path / f"probe-{found['data']}.json", found)
+    print(f"written: {run.path / ('probe-' + found['data'] + '.json')}")
+
+
+def _own_data(run: Run) -> Data:
+    from ..config import OBJECT
+    from ..data import load
+
+    if run.config.data.name.startswith(OBJECT):
+        raise DataError(
+            f"the data {run.config.data.name.removeprefix(OBJECT)} was handed over in Python",
+            fix="call limbeck.evaluation.robustness(limbeck.Run(path).student(), data)",
+        )
+    return load(run.config.data)
 
 
 def report(paths: list[Path], output: Path, title: str) -> None:

@@ -69,7 +69,8 @@ def results(run: Run) -> None:
     print(f"report:  limbeck report {run.path}")
 
 
-def _percent(value: float) -> str:
+def percent(value: float) -> str:
+    """A fraction in percent."""
     return f"{100 * value:.2f} %"
 
 
@@ -78,15 +79,15 @@ def _plain(value: float) -> str:
 
 
 SHOWN: dict[str, tuple[str, Any]] = {
-    "accuracy": ("accuracy", _percent),
-    "top5": ("top-5 accuracy", _percent),
-    "macro_recall": ("mean recall of classes", _percent),
+    "accuracy": ("accuracy", percent),
+    "top5": ("top-5 accuracy", percent),
+    "macro_recall": ("mean recall of classes", percent),
     "nll": ("NLL (nats)", _plain),
     "brier": ("Brier score", _plain),
-    "ece": ("ECE, 15 bins", _percent),
+    "ece": ("ECE, 15 bins", percent),
     "entropy": ("mean entropy (nats)", _plain),
-    "confidence": ("mean confidence", _percent),
-    "agreement": ("agreement with teacher", _percent),
+    "confidence": ("mean confidence", percent),
+    "agreement": ("agreement with teacher", percent),
     "teacher_kl": ("KL from teacher (nats)", _plain),
     "class_orthogonality": ("mean class-column cosine", _plain),
 }
