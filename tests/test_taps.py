@@ -52,7 +52,7 @@ def test_stages_of_a_residual_network_are_its_layers() -> None:
 
 def test_a_network_may_name_its_own_stages() -> None:
     network = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(2))
-    assert layout(network, IMAGES)[1:] == (("2", "3"), None, None, None, ("2", "3"))
+    assert layout(network, IMAGES)[1:] == (("2", "3"), None, None, None, ("input of 2", ""))
     network.anatomy = Anatomy("0", ("2",), ("1",))  # type: ignore[assignment]
     assert layout(network, IMAGES)[1:] == (("2",), None, None, "0", ("1",))
 

@@ -29,5 +29,11 @@ Maps = Float[Tensor, "rows channels height width"]
 TeacherMaps = Float[Tensor, "rows channels_t height_t width_t"]
 """Feature maps of another network on the same batch."""
 
+Vectors = Float[Tensor, "rows width"]
+"""One embedding per sample."""
+
+TeacherVectors = Float[Tensor, "rows width_t"]
+"""One embedding of another network per sample."""
+
 IGNORE = -100
 """The label of a row that has none (PyTorch's own convention)."""

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from .errors import ModelError, suggest
+from .preact import INPUT, Seen, split, tap_before
 
 EMBEDDING = "embedding"
 """Name of the tap on what the classifier reads: the input of the last linear layer."""
@@ -52,7 +53,8 @@ class Layout(NamedTuple):
         embedding: shape of the embedding, or None where the network ends in no linear layer.
         classifier: name of that linear layer.
         stem: name of what feeds the first stage, where the network says so.
-        preacts: each stage before its last ReLU; the stages themselves where the network does not say.
+        preacts: each stage before its last ReLU, named by the network or found in its run (``preact``); empty
+            where that could not be told.
     """
 
     layers: tuple[Layer, ...]
@@ -63,20 +65,49 @@ class Layout(NamedTuple):
     preacts: tuple[str, ...] = ()
 
     def shape(self, name: str) -> tuple[int, ...]:
-        """Shape of a layer's output.
+        """Shape of a layer's output, or of the activation whose input is tapped.
 
         Raises:
             ModelError: no such layer; the nearest is named.
         """
         if name == EMBEDDING and self.embedding is not None:
             return self.embedding
-        for layer in self.layers:
-            if layer.name == name:
-                return layer.shape
-        names = [layer.name for layer in self.layers]
-        raise ModelError(
-            f"no layer {name!r}", expected=suggest(name, names), fix="limbeck layers MODEL lists them"
-        )
+        return self.layers[self._position(name)].shape
+
+    def before_activation(self) -> tuple[str, ...]:
+        """Taps on each stage before its last activation.
+
+        Raises:
+            ModelError: it could not be told for a stage.
+        """
+        for stage, preact in zip(self.stages, self.preacts, strict=True):
+            if not preact:
+                raise ModelError(
+                    f"stage {stage!r} cannot be tapped before its activation, which is no module",
+                    expected="nn.ReLU (or another activation) as a module at the end of the stage",
+                    fix="use activation modules, give the network an anatomy (docs/models.md), or name layers "
+                    "by hand",
+                )
+        return self.preacts
+
+    def norm_before(self, name: str) -> str | None:
+        """The last batch normalisation of a tap's width that had run when the tapped tensor was there."""
+        position = self._position(name)
+        channels = self.layers[position].shape[0]
+        for layer in reversed(self.layers[: position + 1]):
+            if layer.kind.startswith("BatchNorm") and layer.shape[0] == channels:
+                return layer.name
+        return None
+
+    def _position(self, name: str) -> int:
+        path, call = split(name)
+        places = [i for i, layer in enumerate(self.layers) if layer.name == path]
+        if len(places) < call:
+            names = [layer.name for layer in self.layers]
+            raise ModelError(
+                f"no layer {name!r}", expected=suggest(path, names), fix="limbeck layers MODEL lists them"
+            )
+        return places[call - 1] if name.startswith(INPUT) else places[-1]
 
 
 @torch.no_grad()
@@ -99,6 +130,7 @@ def layout(model: nn.Module, inputs: Tensor) -> Layout:
         (('layer1', 'layer2', 'layer3'), (32, 8, 8), (64,))
     """
     order: list[Layer] = []
+    seen: list[Seen] = []
     linear: list[tuple[str, tuple[int, ...]]] = []
 
     def watch(name: str, module: nn.Module) -> Any:
@@ -106,6 +138,7 @@ def layout(model: nn.Module, inputs: Tensor) -> Layout:
             found = _tensor(out)
             if found is not None and found.dim() >= 2 and len(found) == len(inputs):
                 order.append(Layer(name, type(module).__name__, tuple(found.shape[1:])))
+                seen.append(Seen(name, module, found, bool((found < 0).any())))
             if isinstance(module, nn.Linear) and given[0].dim() == 2:
                 linear.append((name, tuple(given[0].shape[1:])))
 
@@ -134,7 +167,8 @@ def layout(model: nn.Module, inputs: Tensor) -> Layout:
     if isinstance(own, Anatomy):
         return Layout(layers, own.stages, embedding, classifier, own.stem, own.preacts)
     stages = _blocks(layers) or _maps(layers, tuple(inputs.shape[-2:]))
-    return Layout(layers, stages, embedding, classifier, None, stages)
+    preacts = tuple(tap_before(seen, stage) for stage in stages)
+    return Layout(layers, stages, embedding, classifier, None, preacts)
 
 
 def _tensor(out: Any) -> Tensor | None:
@@ -196,7 +230,8 @@ class Taps:
     them, and a network without taps costs nothing.
 
     Args:
-        names: paths of modules; ``embedding`` is the input of the module ``classifier``.
+        names: paths of modules for what they give; ``input of PATH`` for what a module reads, ``#2`` behind it
+            at its second call in one run; ``embedding`` for what the module ``classifier`` reads.
         classifier: name of the last linear layer, for ``embedding`` and ``head``.
         head: whether ``last_layer`` is wanted.
 
@@ -239,25 +274,36 @@ class Taps:
         found: dict[str, Tensor] = {}
 
         def keep(name: str) -> Any:
-            def hook(_: nn.Module, given: Any, out: Any = None) -> None:
-                tensor = _tensor(given if name == EMBEDDING else out)
+            def hook(_: nn.Module, given: Any, out: Any) -> None:
+                tensor = _tensor(out)
                 if tensor is None:
                     raise ModelError(f"the layer {name!r} gives no tensor", got=type(out).__name__)
                 found[name] = tensor
 
             return hook
 
+        def keep_input(name: str, call: int) -> Any:
+            calls = 0
+
+            def hook(module: nn.Module, given: Any) -> None:
+                nonlocal calls
+                calls += 1
+                if calls == call:  # what works in place would change what is kept
+                    found[name] = given[0].clone() if getattr(module, "inplace", False) else given[0]
+
+            return hook
+
         with ExitStack() as stack:
             for name in self.names:
-                path = self.classifier if name == EMBEDDING else name
+                path, call = (self.classifier or "", 1) if name == EMBEDDING else split(name)
                 try:
-                    module = model.get_submodule(path or "")
+                    module = model.get_submodule(path)
                 except AttributeError:
                     raise ModelError(
                         f"no layer {path!r} in the network", fix="limbeck layers MODEL lists them"
                     ) from None
-                if name == EMBEDDING:
-                    stack.callback(module.register_forward_pre_hook(keep(name)).remove)
+                if name == EMBEDDING or name.startswith(INPUT):
+                    stack.callback(module.register_forward_pre_hook(keep_input(name, call)).remove)
                 else:
                     stack.callback(module.register_forward_hook(keep(name)).remove)
             yield found

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from tests.parity import modules
 from torch import Tensor, nn
 from torch.func import functional_call
 
@@ -200,6 +201,11 @@ CLASSIFICATION: dict[tuple[str, str], Adapter] = {
     ("ls_kd", "official"): _standardised(_kd("base_temp")),
     ("ls_kd", "torchdistill"): _standardised_alpha_beta,
     ("ls_dkd", "official"): _standardised(_dkd),
+    ("dcd", "official"): modules.dcd,
+    ("rrd", "giakoumoglou_fifo"): modules.rrd,
+    ("itrd", "giakoumoglou"): modules.itrd,
+    ("crd", "repdistiller"): modules.crd,
+    ("crd", "repdistiller_second_step"): modules.crd_second_step,
 }
 """(method, variant) -> adapter."""
 
@@ -208,10 +214,33 @@ LANGUAGE: dict[str, Adapter] = {}
 
 LATER = "the method is not in the catalogue yet"
 UNSUPPORTED: dict[tuple[str, str] | str, str] = {
-    **dict.fromkeys(("mlkd", "ctkd"), LATER),
-    **dict.fromkeys(("sdd_kd", "sdd_dkd", "sdd_nkd", "sdd_spp", "dml", "one", "kdsvd", "bss"), LATER),
-    **dict.fromkeys(("sp", "cc", "rkd", "pkt", "nst", "fsp", "vid", "ab", "ft"), LATER),
     ("nkd", "sdd_repo_target_not_removed"): "a bug: the target stays among the rest",
-    **dict.fromkeys(("crd", "ofd", "reviewkd", "dcd", "rrd", "itrd"), LATER),
+    ("crd", "giakoumoglou_fifo_infonce"): "an InfoNCE whose positives are among its negatives, not CRD",
+    **dict.fromkeys(
+        (
+            "mlkd",
+            "ctkd",
+            "sdd_kd",
+            "sdd_dkd",
+            "sdd_nkd",
+            "sdd_spp",
+            "dml",
+            "one",
+            "kdsvd",
+            "bss",
+            "sp",
+            "cc",
+            "rkd",
+            "pkt",
+            "nst",
+            "fsp",
+            "vid",
+            "ab",
+            "ft",
+            "ofd",
+            "reviewkd",
+        ),
+        LATER,
+    ),
 }
 """(method, variant), or a whole method -> why it has no adapter."""

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from .at import at
 from .bickd import bickd, bickd_class, bickd_sample
+from .crd import crd, crd_batch
 from .cskd import cosine_similarity_kd, cswt, cswt_temperatures
+from .dcd import dcd
 from .dist import dist
 from .dkd import dkd
 from .fitnets import fitnets
+from .itrd import itrd_correlation, itrd_mutual
 from .kd import kd
 from .label_smoothing import label_smoothing
 from .nkd import nkd
 from .rld import rld
+from .rrd import rrd
 from .sample_ckd import sample_ckd
 from .standardise import standardise
 from .tf_kd import tf_kd
@@ -24,15 +28,21 @@ __all__ = [
     "bickd_class",
     "bickd_sample",
     "cosine_similarity_kd",
+    "crd",
+    "crd_batch",
     "cswt",
     "cswt_temperatures",
+    "dcd",
     "dist",
     "dkd",
     "fitnets",
+    "itrd_correlation",
+    "itrd_mutual",
     "kd",
     "label_smoothing",
     "nkd",
     "rld",
+    "rrd",
     "sample_ckd",
     "standardise",
     "tf_kd",

@@ -9,14 +9,18 @@ from ..errors import ConfigError, suggest
 from .at import AT
 from .base import Method, MethodOptions, Setting, Term, Terms
 from .bickd import BicKD
+from .crd import CRD
 from .cskd import CSKD
+from .dcd import DCD
 from .dist import DIST
 from .dkd import DKD
 from .fitnets import FitNets
+from .itrd import ITRD
 from .kd import KD
 from .label_smoothing import LabelSmoothing
 from .nkd import NKD
 from .rld import RLD
+from .rrd import RRD
 from .sample_ckd import SampleCKD
 from .tf_kd import TfKD
 from .ttm import TTM, WTTM
@@ -36,6 +40,10 @@ METHODS: dict[str, type[Method]] = {
     "bickd": BicKD,
     "fitnets": FitNets,
     "at": AT,
+    "crd": CRD,
+    "dcd": DCD,
+    "rrd": RRD,
+    "itrd": ITRD,
     "label_smoothing": LabelSmoothing,
     "tf_kd": TfKD,
 }
@@ -120,13 +128,17 @@ def describe() -> list[dict[str, str]]:
 
 __all__ = [
     "AT",
+    "CRD",
     "CSKD",
+    "DCD",
     "DIST",
     "DKD",
+    "ITRD",
     "KD",
     "METHODS",
     "NKD",
     "RLD",
+    "RRD",
     "TTM",
     "WSLD",
     "WTTM",

@@ -99,6 +99,7 @@ class ShuffleV2(nn.Module):
         self.layer3 = _stage(232, 464, 3)
         self.conv2 = convolution(464, LAST, 1)
         self.bn2 = nn.BatchNorm2d(LAST)
+        self.relu2 = nn.ReLU()
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.linear = nn.Linear(LAST, classes)
         self.anatomy = Anatomy(
@@ -109,7 +110,7 @@ class ShuffleV2(nn.Module):
         """Logits ``(B, classes)`` of images ``(B, channels, H, W)``."""
         x = self.relu(self.bn1(self.conv1(x)))
         x = self.layer3(self.layer2(self.layer1(x)))
-        x = self.relu(self.bn2(self.conv2(x)))
+        x = self.relu2(self.bn2(self.conv2(x)))
         logits: Tensor = self.linear(self.avgpool(x).flatten(1))
         return logits
 
