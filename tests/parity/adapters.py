@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from limbeck import losses
-from limbeck.losses import at, dist, dkd, fitnets, kd
-from limbeck.methods import KD
+from limbeck.losses import at, dist, dkd, fitnets, kd, one, one_ensemble
+from limbeck.methods import KD, ONE
 from limbeck.methods.fitnets import Regressor
+from limbeck.ramps import Ramp
 from limbeck.signals import Batch, Signals
 from limbeck.tasks import Classification
 from limbeck.training.learner import Learner, Use
@@ -168,6 +169,30 @@ def _at(**options: Any) -> Adapter:
     return adapter
 
 
+def _one_kl(inputs: Tensors, params: Tensors, hyper: dict[str, Any]) -> Tensors:
+    return {"loss": one([inputs["s"]], inputs["t"], temperature=float(hyper["T"]))}
+
+
+def _one_total(inputs: Tensors, params: Tensors, hyper: dict[str, Any]) -> Tensors:
+    branches, y = [inputs[f"o{i}"] for i in (1, 2, 3)], inputs["y"]
+    method, task = ONE(temperature=float(hyper["T"])), Classification(branches[0].shape[1])
+    method.task, method.epoch = task, float(hyper["epoch"])
+    method.ramp = Ramp(start=0, end=1, shape="sigmoid", until=hyper["rampup"])
+    learner = Learner(nn.Identity(), task, [(method, 1.0)], 1.0)
+    learner.at(float(hyper["epoch"]))
+    signals = Signals(branches[0], extra={"branches": branches, "gate": inputs["gate"]})
+    terms = learner.terms(signals, None, Batch(y, y, torch.arange(len(y))))
+    total = torch.stack([term.value * term.weight for term in terms.values()]).sum()
+    labels = [terms[name].value for name in ("cross_entropy", "one.branches", "one.ensemble")]
+    return {
+        "loss": total,
+        "ensemble": one_ensemble(branches, inputs["gate"]),
+        "kl": terms["one"].value,
+        "ce": torch.stack(labels).sum(),
+        "ramp": torch.tensor(terms["one"].weight, dtype=total.dtype),
+    }
+
+
 CLASSIFICATION: dict[tuple[str, str], Adapter] = {
     ("kd", "repdistiller"): _kd("T"),
     ("kd", "mdistiller"): _kd("T"),
@@ -206,6 +231,9 @@ CLASSIFICATION: dict[tuple[str, str], Adapter] = {
     ("itrd", "giakoumoglou"): modules.itrd,
     ("crd", "repdistiller"): modules.crd,
     ("crd", "repdistiller_second_step"): modules.crd_second_step,
+    ("dml", "kdzoo"): _kd("T"),
+    ("one", "official_kl"): _one_kl,
+    ("one", "official_total"): _one_total,
 }
 """(method, variant) -> adapter."""
 
@@ -216,6 +244,10 @@ LATER = "the method is not in the catalogue yet"
 UNSUPPORTED: dict[tuple[str, str] | str, str] = {
     ("nkd", "sdd_repo_target_not_removed"): "a bug: the target stays among the rest",
     ("crd", "giakoumoglou_fifo_infonce"): "an InfoNCE whose positives are among its negatives, not CRD",
+    (
+        "dml",
+        "official_tf_transcribed",
+    ): "adds 1e-8 inside the logarithm; equal to kdzoo where nothing is tiny",
     **dict.fromkeys(
         (
             "mlkd",
@@ -224,8 +256,6 @@ UNSUPPORTED: dict[tuple[str, str] | str, str] = {
             "sdd_dkd",
             "sdd_nkd",
             "sdd_spp",
-            "dml",
-            "one",
             "kdsvd",
             "bss",
             "sp",

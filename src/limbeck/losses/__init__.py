@@ -14,6 +14,7 @@ from .itrd import itrd_correlation, itrd_mutual
 from .kd import kd
 from .label_smoothing import label_smoothing
 from .nkd import nkd
+from .one import one, one_ensemble
 from .rld import rld
 from .rrd import rrd
 from .sample_ckd import sample_ckd
@@ -41,6 +42,8 @@ __all__ = [
     "kd",
     "label_smoothing",
     "nkd",
+    "one",
+    "one_ensemble",
     "rld",
     "rrd",
     "sample_ckd",

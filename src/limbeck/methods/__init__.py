@@ -14,11 +14,13 @@ from .cskd import CSKD
 from .dcd import DCD
 from .dist import DIST
 from .dkd import DKD
+from .dml import DML
 from .fitnets import FitNets
 from .itrd import ITRD
 from .kd import KD
 from .label_smoothing import LabelSmoothing
 from .nkd import NKD
+from .one import ONE
 from .rld import RLD
 from .rrd import RRD
 from .sample_ckd import SampleCKD
@@ -46,6 +48,8 @@ METHODS: dict[str, type[Method]] = {
     "itrd": ITRD,
     "label_smoothing": LabelSmoothing,
     "tf_kd": TfKD,
+    "dml": DML,
+    "one": ONE,
 }
 """Name in configuration -> method. Other packages add theirs by the entry-point group ``limbeck.methods``."""
 
@@ -133,10 +137,12 @@ __all__ = [
     "DCD",
     "DIST",
     "DKD",
+    "DML",
     "ITRD",
     "KD",
     "METHODS",
     "NKD",
+    "ONE",
     "RLD",
     "RRD",
     "TTM",
