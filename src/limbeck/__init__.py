@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .api import distill, resume, train
     from .errors import LimbeckError
+    from .generations import born_again
     from .methods import METHODS, Method
     from .runs import Run
 
@@ -18,6 +19,7 @@ _HOME = {
     "distill": "api",
     "train": "api",
     "resume": "api",
+    "born_again": "generations",
     "LimbeckError": "errors",
     "METHODS": "methods",
     "Method": "methods",
@@ -36,7 +38,7 @@ _ROOMS = (
     "teachers",
 )
 
-__all__ = ["METHODS", "LimbeckError", "Method", "Run", "distill", "resume", "train"]
+__all__ = ["METHODS", "LimbeckError", "Method", "Run", "born_again", "distill", "resume", "train"]
 
 
 def __getattr__(name: str) -> Any:

@@ -187,7 +187,7 @@ def _one_total(inputs: Tensors, params: Tensors, hyper: dict[str, Any]) -> Tenso
     return {
         "loss": total,
         "ensemble": one_ensemble(branches, inputs["gate"]),
-        "kl": terms["one"].value,
+        "kl": terms["one"].value * terms["one"].weight,
         "ce": torch.stack(labels).sum(),
         "ramp": torch.tensor(terms["one"].weight, dtype=total.dtype),
     }

@@ -89,6 +89,19 @@ def distill(
     run("distill", config, overrides or [], output, resume, allow_code or [])
 
 
+@app.command("born-again")
+def born_again(
+    config: Config = None,
+    overrides: Overrides = None,
+    output: Output = None,
+    generations: Annotated[int, typer.Option(min=1, help="generations after the first")] = 2,
+) -> None:
+    """Train a network, then its like from it, and so on: self-distillation. Run it again to go on."""
+    from .train import born_again
+
+    born_again(config, overrides or [], output, generations)
+
+
 @app.command()
 def doctor(config: Config = None, overrides: Overrides = None, allow_code: Code = None) -> None:
     """Check a configuration, its data, networks and teacher without training."""

@@ -1,4 +1,4 @@
-"""``limbeck train``, ``distill`` and ``doctor``."""
+"""``limbeck train``, ``distill``, ``born-again`` and ``doctor``."""
 
 from __future__ import annotations
 
@@ -51,6 +51,23 @@ def run(
 
     if rank() == 0:
         results(run)
+
+
+def born_again(config: Path | None, overrides: list[str], output: Path | None, generations: int) -> None:
+    """Train a series of generations and print what came out."""
+    from ..generations import born_again, ensemble_accuracy
+    from ..training.session import default_name
+    from .tables import scores
+
+    settings = _read(config, overrides, "give a YAML file")
+    folder = output or settings.output or f"runs/{default_name(settings)}-born-again"
+    runs = born_again(settings.model_copy(update={"output": str(folder)}), generations)
+    scores(
+        f"born again: {settings.student.name} on {settings.data.name}, last epoch",
+        {run.path.name: run.results["last"]["test"] for run in runs},
+    )
+    print(f"all together: accuracy {100 * ensemble_accuracy(runs):.2f} %")
+    print(f"report:  limbeck report {folder}")
 
 
 def check(config: Path | None, overrides: list[str], allow_code: list[str]) -> None:

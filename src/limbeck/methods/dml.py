@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from pydantic import Field
 from torch import nn
 
@@ -66,14 +67,13 @@ class DML(Method):
     def forward(self, student: Signals, teacher: Signals | None, batch: Batch) -> Terms:
         weights = self.term_weights()
         cohort = [student, *student.extra["peers"]]
-        terms = {f"labels_{i}": Term(self.task.loss(peer, batch)) for i, peer in enumerate(cohort[1:], 1)}
         mutual = [
-            kd(own.logits, peer.logits, temperature=o.temperature)
+            kd(own.logits, peer.logits, temperature=self.options.temperature)
             for own in cohort
             for peer in cohort
             if own is not peer
         ]
-        return {
-            self.name: Term(sum(mutual[1:], mutual[0]), 1 / (len(cohort) - 1) if o.average else 1.0),
-            **terms,
-        }
+        terms = {self.name: Term(torch.stack(mutual).sum(), weights[self.name])}
+        for i, peer in enumerate(cohort[1:], 1):
+            terms[f"labels_{i}"] = Term(self.task.loss(peer, batch))
+        return terms

@@ -83,8 +83,10 @@ class ONE(Method):
         signals.extra["branches"], signals.extra["gate"] = [own, *logits], self.gate(pooled).to(own.dtype)
 
     def forward(self, student: Signals, teacher: Signals | None, batch: Batch) -> Terms:
-        o, branches = self.options, [z.float() for z in student.extra["branches"]]
-        ensemble = one_ensemble(branches, student.extra["gate"].float())
+        o = self.options
+        precision = torch.promote_types(student.logits.dtype, torch.float32)
+        branches = [z.to(precision) for z in student.extra["branches"]]
+        ensemble = one_ensemble(branches, student.extra["gate"].to(precision))
         losses = [self.task.loss(Signals(z), batch) for z in (*branches[1:], ensemble)]
         value = one(branches, ensemble, temperature=o.temperature, epsilon=o.epsilon)
         return {
