@@ -189,7 +189,7 @@ def _one_total(inputs: Tensors, params: Tensors, hyper: dict[str, Any]) -> Tenso
         "ensemble": one_ensemble(branches, inputs["gate"]),
         "kl": terms["one"].value * terms["one"].weight,
         "ce": torch.stack(labels).sum(),
-        "ramp": torch.tensor(terms["one"].weight, dtype=total.dtype),
+        "ramp": torch.tensor(terms["one"].weight).to(total.dtype),  # stored in float32
     }
 
 
