@@ -17,6 +17,7 @@ import time
 import traceback
 from collections import OrderedDict
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 from ..training.progress import Progress
@@ -143,12 +144,12 @@ def main() -> None:
     lock = threading.Lock()
 
     def tell(message: dict[str, Any]) -> None:
-        with lock:
+        with lock, suppress(BrokenPipeError):  # a parent that is gone: the listener stops the run
             out.write(json.dumps(message) + "\n")
 
     jobs: queue.Queue[dict[str, Any] | None] = queue.Queue()
-    busy = threading.Event()
-    threading.Thread(target=_listen, args=(sys.stdin, jobs, busy), daemon=True).start()
+    busy, gone = threading.Event(), threading.Event()
+    threading.Thread(target=_listen, args=(sys.stdin, jobs, busy, gone), daemon=True).start()
     from ..config import parse
 
     first = jobs.get()
@@ -157,6 +158,8 @@ def main() -> None:
     shop = Workshop(first["allow_code"], first["keep_checkpoints"])
     while (job := jobs.get()) is not None:
         busy.set()
+        if gone.is_set():
+            return
         answer = attempt(shop, parse(job["config"]), Relay(tell))
         busy.clear()
         tell({**answer, "key": job["key"]})
@@ -164,9 +167,12 @@ def main() -> None:
             return
 
 
-def _listen(source: IO[str], jobs: queue.Queue[dict[str, Any] | None], busy: threading.Event) -> None:
+def _listen(
+    source: IO[str], jobs: queue.Queue[dict[str, Any] | None], busy: threading.Event, gone: threading.Event
+) -> None:
     for line in source:
         jobs.put(json.loads(line))
+    gone.set()
     jobs.put(None)
     if busy.is_set():  # the parent is gone: save and stop
         os.kill(os.getpid(), signal.SIGTERM)
