@@ -57,6 +57,67 @@ def test_a_network_may_name_its_own_stages() -> None:
     assert layout(network, IMAGES)[1:] == (("2",), None, None, "0", ("1",))
 
 
+class Step(nn.Module):
+    """A block that normalises at the old resolution before it steps down, as several families do."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(inputs)
+        self.conv = nn.Conv2d(inputs, outputs, 3, 2, 1)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, str]:
+        return self.conv(self.norm(x)), "and something else"
+
+
+class Steps(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(1, 4, 1)
+        self.first, self.second = Step(4, 8), Step(8, 16)
+        self.head = nn.Linear(16, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x, _ = self.second(self.first(self.stem(x))[0])
+        out: Tensor = self.head(x.mean((2, 3)))
+        return out
+
+
+def test_what_is_inside_a_block_that_steps_down_is_no_stage() -> None:
+    network = Steps()
+    found = layout(network, IMAGES)
+    assert found.stages == ("stem", "first", "second")
+    with Taps(found.stages).record(network) as seen:
+        network(IMAGES)
+    assert [tuple(seen[name].shape[1:]) for name in found.stages] == [(4, 16, 16), (8, 8, 8), (16, 4, 4)]
+
+
+def test_a_trunk_is_no_block() -> None:
+    trunk = nn.Sequential(nn.Conv2d(1, 4, 3, 1, 1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(4, 8, 3, 1, 1))
+    network = nn.Sequential(trunk, nn.Flatten(), nn.Linear(512, 10))
+    assert layout(network, IMAGES).stages == ("0.1", "0")
+
+
+def test_what_is_no_map_of_the_image_is_no_stage() -> None:
+    class ChannelsLast(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x.permute(0, 2, 3, 1)
+
+    network = nn.Sequential(nn.Conv2d(1, 4, 3, 2, 1), ChannelsLast())
+    assert layout(network, IMAGES).stages == ("0",)
+
+
+def test_a_layer_that_gives_no_tensor_cannot_be_tapped() -> None:
+    class Words(nn.Module):
+        def forward(self, x: Tensor) -> str:
+            return "no tensor"
+
+    with (
+        pytest.raises(ModelError, match=r"'0' gives no tensor; got str"),
+        Taps(["0"]).record(network := nn.Sequential(Words())),
+    ):
+        network(IMAGES)
+
+
 def test_stages_of_blocks_with_tokens() -> None:
     found = layout(Tokens(), IMAGES)
     assert found.stages == ("blocks.1", "blocks.3", "blocks.5", "blocks.7")

@@ -34,12 +34,12 @@ class Anatomy(NamedTuple):
     """Where the literature taps a network: its attribute ``anatomy``, by names of modules.
 
     Attributes:
-        stem: what feeds the first stage.
+        stem: what feeds the first stage, if anything does.
         stages: shallow to deep.
         preacts: each stage before its last ReLU.
     """
 
-    stem: str
+    stem: str | None
     stages: tuple[str, ...]
     preacts: tuple[str, ...]
 
@@ -180,7 +180,7 @@ def _tensor(out: Any) -> Tensor | None:
 def _maps(layers: Sequence[Layer], size: tuple[int, ...]) -> tuple[str, ...]:
     """The last module at each resolution; containers finish after their children, so they win.
 
-    What is inside a block that steps down from that resolution belongs to the block, and is no stage.
+    What is inside a block that steps down from that resolution is no stage, if there was one before the block.
     """
     at: dict[str, tuple[int, ...]] = {}
     for layer in layers:
@@ -193,8 +193,9 @@ def _maps(layers: Sequence[Layer], size: tuple[int, ...]) -> tuple[str, ...]:
             inside.setdefault(block, set()).add(resolution)
     last: dict[tuple[int, ...], str] = {}
     for name, resolution in at.items():
-        steps = any(at.get(b, resolution) != resolution and len(inside[b]) <= 2 for b in _around(name))
-        if max(resolution) > 1 and not steps:
+        steps = [b for b in _around(name) if at.get(b, resolution) != resolution and len(inside[b]) <= 2]
+        before = resolution in last and any(not last[resolution].startswith(f"{b}.") for b in steps)
+        if max(resolution) > 1 and not before:
             last[resolution] = name
     return tuple(last.values())
 

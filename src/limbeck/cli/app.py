@@ -201,6 +201,26 @@ def methods() -> None:
 
 
 @app.command()
+def layers(
+    model: Annotated[str, typer.Argument(help="a network's name, or a run folder")],
+    options: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[KEY=VALUE]...", help="the network's own options", show_default=False),
+    ] = None,
+    data: Annotated[str | None, typer.Option(help="data set that decides images and classes")] = None,
+    size: Annotated[int | None, typer.Option(min=1, help="side of the images [default: 32]")] = None,
+    channels: Annotated[int | None, typer.Option(min=1, help="their channels [default: 3]")] = None,
+    classes: Annotated[int | None, typer.Option(min=1, help="outputs [default: 100]")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
+    allow_code: Code = None,
+) -> None:
+    """List a network's layers with shapes; stages, embedding and classifier are marked."""
+    from .layers import run
+
+    run(model, options or [], data, size, channels, classes, as_json, allow_code or [])
+
+
+@app.command()
 def export(
     run: Annotated[Path, typer.Argument(help="run folder")],
     output: Annotated[Path | None, typer.Option("--output", "-o", help="folder to write")] = None,

@@ -11,6 +11,8 @@ from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
 from ..shapes import Images, Logits
+from ..taps import Anatomy
+from ._layers import he_normal
 
 Norm = Literal["batch", "group", "none"]
 Widths = Annotated[Sequence[PositiveInt], Field(min_length=1)]
@@ -19,8 +21,7 @@ Widths = Annotated[Sequence[PositiveInt], Field(min_length=1)]
 class CNN(nn.Module):
     """A plain convolutional network: per width a 3×3 convolution, a norm and a ReLU, then a global average.
 
-    Resolution is halved (2×2 maximum) between stages. ``stages.0``, ``stages.1``, … and ``avgpool`` are the
-    feature taps. Any input size.
+    Resolution is halved (2×2 maximum) between stages ``stages.0``, ``stages.1``, … Any input size.
 
     Args:
         classes: outputs.
@@ -53,9 +54,10 @@ class CNN(nn.Module):
         self.stages = nn.Sequential(*stages)
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.fc = nn.Linear(widths[-1], classes)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        names = tuple(f"stages.{i}" for i in range(len(stages)))
+        preacts = tuple(f"{name}.{len(stage) - 2}" for name, stage in zip(names, stages, strict=True))
+        self.anatomy = Anatomy(None, names, preacts)
+        he_normal(self)
 
     def forward(self, x: Images) -> Logits:
         """Logits ``(B, classes)`` of images ``(B, channels, H, W)``."""
