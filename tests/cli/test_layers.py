@@ -26,7 +26,7 @@ def test_the_table_marks_stages_embedding_and_classifier(here: Callable[..., tup
         ("512×4×4", "stage 3"),
         ("512×4×4", "stage 4"),
     ]
-    assert marked["block1"] == ("128×14×14", "stage 1 before its last ReLU")
+    assert marked["block1"] == ("128×14×14", "stage 1 before its activation")
     assert marked["classifier"] == ("10", "classifier")
     assert rows[-2].split() == ["embedding", "what", "classifier", "reads", "512", "embedding"]
 
@@ -57,7 +57,7 @@ def test_the_student_of_a_run(here: Callable[..., tuple[int, str, str]], tmp_pat
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["resnet2O"], "'resnet20'"),
+        (["resnet20x"], "'resnet20'"),
         (["cnn", "width=3"], "no option 'width'"),
         (["cnn", "--data", "digit"], "'digits'"),
         (["mine:net"], "--allow-code mine:net"),

@@ -64,6 +64,7 @@ def show(name: str, network: Any, inputs: Any, as_json: bool) -> None:
     """Run the network on two empty images and print what its layers gave."""
     import torch
 
+    from ..preact import INPUT
     from ..taps import EMBEDDING, layout
     from .tables import table
 
@@ -72,8 +73,10 @@ def show(name: str, network: Any, inputs: Any, as_json: bool) -> None:
     marks: dict[str, list[str]] = {}
     for i, (stage, preact) in enumerate(zip(found.stages, found.preacts, strict=True), 1):
         marks.setdefault(stage, []).append(f"stage {i}")
-        if preact != stage:
-            marks.setdefault(preact, []).append(f"stage {i} before its last ReLU")
+        if preact is not None and preact.startswith(INPUT):
+            marks[stage].append(f"before its activation: {preact}")
+        elif preact is not None and preact != stage:
+            marks.setdefault(preact, []).append(f"stage {i} before its activation")
     if found.stem is not None:
         marks.setdefault(found.stem, []).append("stem")
     rows: list[dict[str, Any]] = []
