@@ -118,6 +118,14 @@ def standardised(s: Tensor, t: Tensor, y: Tensor) -> Tensor:
     return F.kl_div(F.log_softmax(s / 2, 1), F.softmax(t / 2, 1), reduction="batchmean") * 4
 
 
+HEAT = torch.tensor(15.6, requires_grad=True)
+
+
+def ctkd(s: Tensor, t: Tensor, y: Tensor) -> Tensor:
+    p, q = F.log_softmax(s / HEAT, 1), F.softmax(t / HEAT, 1)
+    return F.kl_div(p, q, reduction="batchmean") * HEAT * HEAT
+
+
 def tf_kd(s: Tensor, t: Tensor, y: Tensor) -> Tensor:
     virtual = torch.full_like(s, 0.01 / (s.shape[1] - 1)).scatter_(1, y[:, None], 0.99)
     return F.kl_div(F.log_softmax(s, 1), (virtual / 20).softmax(1), reduction="batchmean")
@@ -162,6 +170,7 @@ PAIRS: dict[str, tuple[Loss, Loss]] = {
     "wttm": (lambda s, t, y: losses.wttm(s, t), wttm),
     "rld": (losses.rld, rld),
     "sample_ckd": (lambda s, t, y: losses.sample_ckd(s, t), sample_ckd),
+    "ctkd": (lambda s, t, y: losses.ctkd(s, t, HEAT), ctkd),
     "tf_kd": (lambda s, t, y: losses.tf_kd(s, y), tf_kd),
     "bickd": (losses.bickd, bickd),
     "bickd_sample": (losses.bickd_sample, bickd_sample),
@@ -169,11 +178,17 @@ PAIRS: dict[str, tuple[Loss, Loss]] = {
 }
 
 
-def step(loss: Loss, s: Tensor, t: Tensor, y: Tensor) -> Callable[[], Tensor]:
+LEARNED = {"ctkd": (HEAT,)}
+"""What a loss differentiates beside the student's logits."""
+
+
+def step(
+    loss: Loss, s: Tensor, t: Tensor, y: Tensor, learned: tuple[Tensor, ...] = ()
+) -> Callable[[], Tensor]:
     """Forward and backward; returns the gradient."""
 
     def call() -> Tensor:
-        return torch.autograd.grad(loss(s, t, y), s)[0]
+        return torch.autograd.grad(loss(s, t, y), (s, *learned))[0]
 
     return call
 
@@ -187,7 +202,7 @@ def main() -> None:
         s.requires_grad_()
         y = torch.randint(c, (n,), generator=generator)
         for name, (ours, reference) in PAIRS.items():
-            a, b = step(ours, s, t, y), step(reference, s, t, y)
+            a, b = (step(loss, s, t, y, LEARNED.get(name, ())) for loss in (ours, reference))
             torch.testing.assert_close(ours(s, t, y), reference(s, t, y), rtol=1e-4, atol=1e-5)
             torch.testing.assert_close(a(), b(), rtol=1e-3, atol=1e-3 * float(b().abs().max()))
             figures.append(compare(f"losses/{name}/{n}x{c}/time", a, b, pairs=pairs))

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.losses.test_formulas import draw, same, shapes
 
-from limbeck.losses import dkd, kd, nkd, rld, sample_ckd, tf_kd, ttm, wsld, wttm
+from limbeck.errors import ShapeError
+from limbeck.losses import ctkd, dkd, kd, learned_temperature, nkd, rld, sample_ckd, tf_kd, ttm, wsld, wttm
 
 
 def divergence(p, q):
@@ -133,3 +134,59 @@ def test_the_released_virtual_teacher_is_nearly_uniform():
     logits = torch.zeros(1, 100, requires_grad=True)
     gradient = torch.autograd.grad(tf_kd(logits, torch.tensor([0])), logits)[0]
     assert 0.01 - float(gradient[0, 0]) == pytest.approx(0.0105, abs=5e-5)
+
+
+def plain_ctkd(student, teacher, temperature):
+    p, q = torch.softmax(student / temperature, 1), torch.softmax(teacher / temperature, 1)
+    return temperature**2 * (q * (q.log() - p.log())).sum(1).mean()
+
+
+@shapes
+def test_ctkd(n, c, seed, t):
+    student, teacher, _ = draw(n, c, seed)
+    temperature = torch.tensor(t, dtype=torch.float64, requires_grad=True)
+    got, expected = (loss(student, teacher, temperature) for loss in (ctkd, plain_ctkd))
+    same(got, expected, student)
+    a, b = (torch.autograd.grad(x, temperature)[0] for x in (got, expected))
+    assert torch.allclose(a, b, rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("difference", [0.1, 0.5])
+def test_the_slope_of_a_high_temperature_keeps_its_digits_in_float32(difference):
+    """Where autograd keeps none to two."""
+    generator = torch.Generator().manual_seed(0)
+    teacher = torch.randn(64, 100, generator=generator, dtype=torch.float64)
+    student = teacher + difference * torch.randn(64, 100, generator=generator, dtype=torch.float64)
+    slopes = []
+    for loss, dtype in ((ctkd, torch.float64), (ctkd, torch.float32), (plain_ctkd, torch.float32)):
+        temperature = torch.tensor(15.6, dtype=dtype, requires_grad=True)
+        value = loss(student.to(dtype), teacher.to(dtype), temperature)
+        slopes.append(float(torch.autograd.grad(value, temperature)[0]))
+    exact, ours, autograd = slopes
+    assert ours == pytest.approx(exact, rel=3e-3)
+    assert abs(ours - exact) < abs(autograd - exact) / 20
+
+
+@pytest.mark.parametrize("size", [1.0, 50.0, 300.0])
+def test_ctkd_stays_finite(size):
+    student, teacher, _ = draw(6, 5, 0)
+    student, teacher = (size * student.detach()).float().requires_grad_(), (size * teacher).float()
+    temperature = torch.tensor([1.0], requires_grad=True)
+    gradients = torch.autograd.grad(ctkd(student, teacher, temperature), (student, temperature))
+    assert all(gradient.isfinite().all() for gradient in gradients)
+    assert gradients[1].shape == (1,)
+
+
+def test_ctkd_asks_for_one_temperature():
+    with pytest.raises(ShapeError, match="one number"):
+        ctkd(torch.zeros(2, 3), torch.zeros(2, 3), torch.ones(2))
+
+
+@pytest.mark.parametrize("reverse", [-1.0, -0.3, 0.0])
+def test_the_learned_temperature(reverse):
+    g = torch.tensor([0.7], requires_grad=True)
+    got = learned_temperature(g, start=2.0, span=8.0, reverse=reverse)
+    assert float(got.detach()) == pytest.approx(2 + 8 / (1 + math.exp(-0.7)))
+    (gradient,) = torch.autograd.grad(got, g)
+    p = 1 / (1 + math.exp(-0.7))
+    assert float(gradient) == pytest.approx(reverse * 8 * p * (1 - p))

@@ -71,6 +71,29 @@ def test_a_method_may_see_standardised_logits() -> None:
     assert torch.equal(terms["kd"].value, losses.kd(s, t, temperature=2.0))
 
 
+def test_ctkd_turns_its_gradient_round_bit_by_bit() -> None:
+    """The released lambda by epoch, the first being 1."""
+    method = resolve("ctkd")
+    released = {1: -0.02447174185242318, 2: -0.09549150281252627, 5: -0.5, 10: -1.0, 11: -1.0, 240: -1.0}
+    for epoch, value in released.items():
+        method.epoch = epoch - 0.5
+        assert method.reverse() == pytest.approx(value)
+    assert resolve("ctkd", {"ramp": 0, "strength": 0.5}).reverse() == -0.5
+
+
+def test_ctkd_makes_it_harder() -> None:
+    """A step against the gradient of the temperature raises the loss."""
+    generator = torch.Generator().manual_seed(0)
+    student, teacher = (3 * torch.randn(64, 10, generator=generator) for _ in range(2))
+    batch = Batch(torch.zeros(64, 1), torch.zeros(64, dtype=torch.int64), torch.arange(64))
+    method = resolve("ctkd", {"ramp": 0})
+    before = method(Signals(student), Signals(teacher), batch)["ctkd"].value
+    before.backward()
+    with torch.no_grad():
+        method.logit -= 0.1 * method.logit.grad / method.logit.grad.abs()
+    assert method(Signals(student), Signals(teacher), batch)["ctkd"].value > before
+
+
 def config(folder: Path, method: dict[str, Any] | None, epochs: int = 4) -> Any:
     return parse(
         {
@@ -93,6 +116,7 @@ def teacher(tmp_path_factory: pytest.TempPathFactory) -> LiveTeacher:
 TRAINED: list[dict[str, Any]] = [
     *({"name": name} for name in OPTIONS if name != "rld"),
     {"name": "rld", "warmup": 0},
+    {"name": "ctkd", "ramp": 1},
     {"name": "kd", "temperature": 2.0, "weight": 9.0, "standardise": True},
 ]
 

@@ -127,6 +127,12 @@ def _standardised_alpha_beta(inputs: Tensors, params: Tensors, hyper: dict[str, 
     return _with_labels(inputs, hyper["alpha"], hyper["beta"], hyper["temperature"], standardise=True)
 
 
+def _ctkd(inputs: Tensors, params: Tensors, hyper: dict[str, Any]) -> Tensors:
+    options = _floats(hyper, start="t_start", span="t_end", reverse="lambda")
+    temperature = losses.learned_temperature(params["global_T"], **options)
+    return {"loss": losses.ctkd(inputs["s"], inputs["t"], temperature), "temperature": temperature}
+
+
 def _sample_ckd(inputs: Tensors, params: Tensors, hyper: dict[str, Any]) -> Tensors:
     return {"loss": losses.sample_ckd(inputs["s"], inputs["t"], temperature=hyper["temperature"])}
 
@@ -223,6 +229,7 @@ CLASSIFICATION: dict[tuple[str, str], Adapter] = {
     ("wttm", "official"): _power(losses.wttm),
     ("rld", "official"): _rld,
     ("ckd", "official"): _sample_ckd,
+    ("ctkd", "official"): _ctkd,
     ("ls_kd", "official"): _standardised(_kd("base_temp")),
     ("ls_kd", "torchdistill"): _standardised_alpha_beta,
     ("ls_dkd", "official"): _standardised(_dkd),
@@ -242,6 +249,7 @@ LANGUAGE: dict[str, Adapter] = {}
 
 LATER = "the method is not in the catalogue yet"
 UNSUPPORTED: dict[tuple[str, str] | str, str] = {
+    ("ctkd", "schedule"): "constants without tensors: tests/methods/test_logit_methods.py",
     ("nkd", "sdd_repo_target_not_removed"): "a bug: the target stays among the rest",
     ("crd", "giakoumoglou_fifo_infonce"): "an InfoNCE whose positives are among its negatives, not CRD",
     (
@@ -251,7 +259,6 @@ UNSUPPORTED: dict[tuple[str, str] | str, str] = {
     **dict.fromkeys(
         (
             "mlkd",
-            "ctkd",
             "sdd_kd",
             "sdd_dkd",
             "sdd_nkd",

@@ -6,6 +6,7 @@ from .at import at
 from .bickd import bickd, bickd_class, bickd_sample
 from .crd import crd, crd_batch
 from .cskd import cosine_similarity_kd, cswt, cswt_temperatures
+from .ctkd import ctkd, learned_temperature
 from .dcd import dcd
 from .dist import dist
 from .dkd import dkd
@@ -33,6 +34,7 @@ __all__ = [
     "crd_batch",
     "cswt",
     "cswt_temperatures",
+    "ctkd",
     "dcd",
     "dist",
     "dkd",
@@ -41,6 +43,7 @@ __all__ = [
     "itrd_mutual",
     "kd",
     "label_smoothing",
+    "learned_temperature",
     "nkd",
     "one",
     "one_ensemble",

@@ -11,6 +11,7 @@ from .base import Method, MethodOptions, Setting, Term, Terms
 from .bickd import BicKD
 from .crd import CRD
 from .cskd import CSKD
+from .ctkd import CTKD
 from .dcd import DCD
 from .dist import DIST
 from .dkd import DKD
@@ -37,6 +38,7 @@ METHODS: dict[str, type[Method]] = {
     "wttm": WTTM,
     "rld": RLD,
     "sample_ckd": SampleCKD,
+    "ctkd": CTKD,
     "dist": DIST,
     "cskd": CSKD,
     "bickd": BicKD,
@@ -134,6 +136,7 @@ __all__ = [
     "AT",
     "CRD",
     "CSKD",
+    "CTKD",
     "DCD",
     "DIST",
     "DKD",
