@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
+import math
+
 import pytest
 import torch
 import torch.nn.functional as F
 
-from limbeck.losses import at, fitnets
+from limbeck.losses import at, cc, cc_neighbours, fitnets, pkt, rkd_angle, rkd_distance, sp
 
 seeds = pytest.mark.parametrize("seed", range(4))
 
@@ -42,3 +45,138 @@ def test_at(seed, power, size):
     paper = torch.stack(distances)
     same(at(student, teacher, power=power, form="norm"), paper.mean(), student)
     same(at(student, teacher, power=power), paper.square().mean() / min(size) ** 2, student)
+
+
+def cosine(a, b):
+    return a @ b / (a.norm() * b.norm())
+
+
+def table(x, relation):
+    """relation(x_i, x_j) for all i and j."""
+    return torch.stack([torch.stack([relation(a, b) for b in x]) for a in x])
+
+
+def huber(x):
+    return torch.where(x.abs() < 1, x.square() / 2, x.abs() - 0.5)
+
+
+relations = pytest.mark.parametrize("rows", [2, 3, 6])
+
+
+@seeds
+@relations
+def test_sp(seed, rows):
+    student, teacher = draw(seed, (rows, 4, 3, 3), (rows, 5, 2, 2))
+    g, h = (table(x.flatten(1), torch.dot) for x in (student, teacher))
+    g, h = (torch.stack([row / row.norm() for row in x]) for x in (g, h))
+    same(sp(student, teacher), (g - h).norm() ** 2 / rows**2, student)
+
+
+@seeds
+@relations
+@pytest.mark.parametrize("gamma", [0.4, 1.5])
+def test_cc(seed, rows, gamma):
+    student, teacher = draw(seed, (rows, 8), (rows, 5))
+
+    def kernel(c):
+        e = math.exp(-2 * gamma)
+        return e + e * 2 * gamma * c + e * (2 * gamma) ** 2 / 2 * c**2
+
+    difference = kernel(table(student, cosine)) - kernel(table(teacher, cosine))
+    same(cc(student, teacher, gamma=gamma), difference.square().mean(), student)
+    difference = kernel(table(student, torch.dot)) - kernel(table(teacher, torch.dot))
+    found = cc(student, teacher, gamma=gamma, normalise=False, distance="norm")
+    same(found, difference.norm() / rows**2, student)
+
+
+def test_the_series_of_cc_is_that_of_the_gaussian_kernel():
+    student, teacher = draw(0, (5, 8), (5, 5))
+    a, b = (
+        torch.exp(-0.4 * (x[:, None] - x).square().sum(2))
+        for x in (F.normalize(student), F.normalize(teacher))
+    )
+    assert torch.allclose(cc(student, teacher, order=20), (a - b).square().mean())
+
+
+@seeds
+@relations
+def test_cc_neighbours(seed, rows):
+    student, teacher = draw(seed, (rows, 8), (rows, 8))
+    teacher.requires_grad_()
+    d = (student - teacher).abs()
+    expected = sum(d[i] @ d[i + 1] for i in range(rows - 1)) / (rows - 1)
+    same(cc_neighbours(student, teacher), expected, student)
+    same(cc_neighbours(student, teacher), expected, teacher)
+
+
+def test_cc_neighbours_of_one_sample_are_none():
+    student, teacher = (torch.ones(1, 3, requires_grad=True) for _ in range(2))
+    value = cc_neighbours(student, teacher)
+    assert float(value.detach()) == 0
+    assert all(not g.any() for g in torch.autograd.grad(value, [student, teacher]))
+
+
+@seeds
+@relations
+@pytest.mark.parametrize("squared", [False, True])
+def test_rkd_distance(seed, rows, squared):
+    student, teacher = draw(seed, (rows, 8), (rows, 5))
+    off = ~torch.eye(rows, dtype=torch.bool)
+
+    def distances(x):
+        d = table(x, lambda a, b: (a - b).square().sum())
+        d = d if squared else torch.where(off, d, 1.0).sqrt() * off
+        return d / d[off].mean()
+
+    expected = huber(distances(student) - distances(teacher)).mean()
+    same(rkd_distance(student, teacher, squared=squared), expected, student)
+
+
+@seeds
+@relations
+@pytest.mark.parametrize("budget", [1, 150, 2**20])
+def test_rkd_angle_in_chunks_of_any_size(seed, rows, budget, monkeypatch):
+    monkeypatch.setattr(importlib.import_module("limbeck.losses.rkd"), "BUDGET", budget)
+    student, teacher = draw(seed, (rows, 8), (rows, 5))
+    total = 0.0
+    for i in range(rows):
+        for j in range(rows):
+            for k in range(rows):
+                if i not in (j, k):
+                    a, b = (cosine(x[j] - x[i], x[k] - x[i]) for x in (student, teacher))
+                    total = total + huber(a - b)
+    same(rkd_angle(student, teacher), total / rows**3, student)
+
+
+@seeds
+@relations
+@pytest.mark.parametrize("eps", [1e-7, 1e-2])
+def test_pkt(seed, rows, eps):
+    student, teacher = draw(seed, (rows, 8), (rows, 5))
+
+    def probabilities(x):
+        c = table(x, lambda a, b: a @ b / ((a.norm() + eps) * (b.norm() + eps)))
+        return ((c + 1) / 2) / ((c + 1) / 2).sum(1, keepdim=True)
+
+    p, q = probabilities(student), probabilities(teacher)
+    same(pkt(student, teacher, eps=eps), (q * ((q + eps) / (p + eps)).log()).mean(), student)
+
+
+@pytest.mark.parametrize("loss", [sp, cc, rkd_angle])
+def test_what_has_no_direction_gets_no_gradient_or_the_published_one(loss):
+    student, teacher = draw(0, (5, 8), (5, 8))
+    student.data[2] = student.data[1] if loss is rkd_angle else 0.0
+    values, sizes = [], []
+    for degenerate in ("skip", "published"):
+        value = loss(student, teacher, degenerate=degenerate)
+        values.append(value)
+        sizes.append(float(torch.autograd.grad(value, student)[0].abs().max()))
+    assert torch.equal(*values)
+    assert sizes[0] < 1 < 1e6 < sizes[1]
+
+
+def test_distances_do_not_lose_digits_to_what_all_samples_share():
+    student, teacher = draw(0, (6, 8), (6, 8))
+    value = rkd_distance(student, teacher)
+    shifted = rkd_distance((student + 300).float(), teacher.float())
+    assert abs(float((shifted - value).detach())) < 1e-4 * float(value.detach())

@@ -9,18 +9,31 @@ import pytest
 import torch
 
 from limbeck.errors import ConfigError, ShapeError
-from limbeck.losses import at, fitnets
+from limbeck.losses import at, cc, fitnets, pkt, rkd_angle, rkd_distance, sp
 
 MAPS = (5, 4, 6, 6)
 OTHER_MAPS = (5, 7, 3, 3)
+VECTORS = (5, 8)
+OTHER_VECTORS = (5, 3)
 
 LOSSES = {
     "fitnets": (fitnets, MAPS, MAPS),
     "at": (at, MAPS, OTHER_MAPS),
     "at_norm": (partial(at, form="norm"), OTHER_MAPS, MAPS),
     "at_cubes": (partial(at, power=3.0, eps=1e-6), MAPS, MAPS),
+    "sp": (sp, MAPS, OTHER_MAPS),
+    "cc": (cc, VECTORS, OTHER_VECTORS),
+    "cc_plain": (partial(cc, normalise=False, order=3), VECTORS, VECTORS),
+    "cc_norm": (partial(cc, distance="norm", reduction="sum"), MAPS, VECTORS),
+    "rkd_distance": (rkd_distance, VECTORS, OTHER_VECTORS),
+    "rkd_squared": (partial(rkd_distance, squared=True), VECTORS, MAPS),
+    "rkd_angle": (rkd_angle, VECTORS, OTHER_VECTORS),
+    "pkt": (pkt, VECTORS, OTHER_VECTORS),
 }
 """name -> the loss, shapes of the student's and the teacher's features."""
+
+RELATIONS = [name for name in LOSSES if name.split("_")[0] in ("sp", "cc", "rkd", "pkt")]
+"""Losses that compare samples with each other, whatever the size of their features."""
 
 each = pytest.mark.parametrize("name", LOSSES)
 
@@ -132,7 +145,7 @@ def test_backward_twice_gives_the_same(name):
 @each
 def test_order_in_memory_does_not_matter(name):
     loss, student, teacher = draw(name)
-    if student.dim() == 4:
+    if student.dim() == teacher.dim() == 4:
         there = student.detach().contiguous(memory_format=torch.channels_last).requires_grad_()
         a, b = loss(student, teacher), loss(there, teacher.contiguous(memory_format=torch.channels_last))
         torch.testing.assert_close(a, b)
@@ -144,11 +157,29 @@ def test_wrong_shapes_name_both(name):
     loss = LOSSES[name][0]
     options = loss.keywords if isinstance(loss, partial) else {}
     plain = inspect.unwrap(loss.func if isinstance(loss, partial) else loss)
-    for a, b in (((3, 4), (2, 4)), ((3, 4, 2), (3, 5, 2))):
+    wrong = [((3, 4), (2, 4)), ((3,), (3, 5))]
+    for a, b in wrong if name in RELATIONS else [*wrong, ((3, 4, 2), (3, 5, 2))]:
         with pytest.raises(ShapeError) as error:
             plain(torch.zeros(a), torch.zeros(b), **options)
         assert str(a) in str(error.value)
         assert str(b) in str(error.value)
+
+
+@pytest.mark.parametrize("name", RELATIONS)
+def test_the_order_of_samples_does_not_matter(name):
+    loss, student, teacher = draw(name)
+    order = torch.randperm(len(student), generator=torch.Generator().manual_seed(1))
+    torch.testing.assert_close(loss(student, teacher), loss(student[order], teacher[order]))
+
+
+@pytest.mark.parametrize("name", RELATIONS)
+def test_one_sample_has_no_relations(name):
+    loss, student, teacher = draw(name, rows=1)
+    value = loss(student, teacher)
+    assert value.isfinite()
+    if not name.startswith("cc_"):
+        assert float(value.detach()) == pytest.approx(0, abs=1e-12)
+        assert differentiate(value, student).abs().max() < 1e-12
 
 
 def test_wrong_options_are_refused():
@@ -157,3 +188,12 @@ def test_wrong_options_are_refused():
         at(x, x, power=0.0)
     with pytest.raises(ConfigError, match="'norm'"):
         inspect.unwrap(at)(x, x, form="norms")
+    with pytest.raises(ConfigError, match="gamma is not valid"):
+        cc(x, x, gamma=-1.0)
+    with pytest.raises(ConfigError, match="'square'"):
+        inspect.unwrap(cc)(x, x, distance="squared")
+    for loss in (cc, rkd_angle, sp):
+        with pytest.raises(ConfigError, match="'skip'"):
+            inspect.unwrap(loss)(x, x, degenerate="skipped")
+    with pytest.raises(ConfigError, match="eps"):
+        pkt(x, x, eps=0.0)

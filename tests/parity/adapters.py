@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 from tests.parity import modules
+from tests.parity.on_features import FEATURES
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from limbeck import losses
 from limbeck.losses import at, dist, dkd, fitnets, kd, one, one_ensemble
@@ -200,6 +200,7 @@ def _one_total(inputs: Tensors, params: Tensors, hyper: dict[str, Any]) -> Tenso
 
 
 CLASSIFICATION: dict[tuple[str, str], Adapter] = {
+    **FEATURES,
     ("kd", "repdistiller"): _kd("T"),
     ("kd", "mdistiller"): _kd("T"),
     ("kd", "kdzoo"): _kd("T"),
@@ -215,13 +216,6 @@ CLASSIFICATION: dict[tuple[str, str], Adapter] = {
     ("dist", "official"): _dist,
     ("dist", "torchdistill"): _dist_clamped,
     ("dist", "segmentation4d"): _dist_pixels,
-    ("fitnet", "hint_mse"): lambda inputs, params, hyper: {"loss": fitnets(inputs["s"], inputs["t"])},
-    ("fitnet", "convreg"): _regressor,
-    ("at", "repdistiller"): _at(),
-    ("at", "official"): _at(),
-    ("at", "kdzoo"): _at(),
-    ("at", "torchdistill_code"): _at(),
-    ("at", "torchdistill_paper"): _at(form="norm"),
     ("nkd", "official"): _nkd,
     ("nkd", "official_soft_labels"): _nkd,
     ("wsld", "clskd"): _wsld,
@@ -265,10 +259,6 @@ UNSUPPORTED: dict[tuple[str, str] | str, str] = {
             "sdd_spp",
             "kdsvd",
             "bss",
-            "sp",
-            "cc",
-            "rkd",
-            "pkt",
             "nst",
             "fsp",
             "vid",
@@ -279,5 +269,7 @@ UNSUPPORTED: dict[tuple[str, str] | str, str] = {
         ),
         LATER,
     ),
+    ("sp", "torchdistill"): "a slip there: F.normalize(gram, 1) takes the L1 norm instead of rows' L2 norms",
+    ("rkd", "official_darkrank"): "another paper's loss (DarkRank) beside RKD in the same repository",
 }
 """(method, variant), or a whole method -> why it has no adapter."""

@@ -81,6 +81,15 @@ def test_two_processes_learn_what_one_learns(config: Path, one: Path, tmp_path: 
     assert curves[0] == pytest.approx(curves[1], rel=2e-3)
 
 
+def test_features_are_compared_over_the_global_batch(config: Path, tmp_path: Path) -> None:
+    kinds = "[at, sp, {name: cc, form: neighbours, weight: 0.02}, rkd, {name: pkt, weight: 0.1}]"
+    words = ["distill", config, f"methods={kinds}", "train.epochs=1", "--output"]
+    for start, name in ((limbeck, "one"), (launch, "two")):
+        done = start(*words, tmp_path / name)
+        assert done.returncode == 0, done.stderr
+    assert_close(tmp_path / "two", tmp_path / "one")
+
+
 def test_stopped_and_resumed(config: Path, tmp_path: Path) -> None:
     whole, path = tmp_path / "whole", tmp_path / "stopped"
     assert launch("distill", config, "--output", whole).returncode == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .at import at
 from .bickd import bickd, bickd_class, bickd_sample
+from .cc import cc, cc_neighbours
 from .crd import crd, crd_batch
 from .cskd import cosine_similarity_kd, cswt, cswt_temperatures
 from .ctkd import ctkd, learned_temperature
@@ -16,9 +17,12 @@ from .kd import kd
 from .label_smoothing import label_smoothing
 from .nkd import nkd
 from .one import one, one_ensemble
+from .pkt import pkt
+from .rkd import rkd_angle, rkd_distance
 from .rld import rld
 from .rrd import rrd
 from .sample_ckd import sample_ckd
+from .sp import sp
 from .standardise import standardise
 from .tf_kd import tf_kd
 from .ttm import ttm, wttm
@@ -29,6 +33,8 @@ __all__ = [
     "bickd",
     "bickd_class",
     "bickd_sample",
+    "cc",
+    "cc_neighbours",
     "cosine_similarity_kd",
     "crd",
     "crd_batch",
@@ -47,9 +53,13 @@ __all__ = [
     "nkd",
     "one",
     "one_ensemble",
+    "pkt",
+    "rkd_angle",
+    "rkd_distance",
     "rld",
     "rrd",
     "sample_ckd",
+    "sp",
     "standardise",
     "tf_kd",
     "ttm",

@@ -207,6 +207,13 @@ def targets(labels: Tensor, rows: int, classes: int) -> tuple[Tensor, Tensor | N
     return labels.where(given, 0), given
 
 
+Degenerate = Literal["skip", "published"]
+"""What a vector of length 0, which has no direction, gets: no gradient, or one divided by 1e-12."""
+
+
+DEGENERATE = ("skip", "published")
+
+
 def check_reduction(reduction: str) -> None:
     """Refuse an unknown reduction."""
     choice("reduction", reduction, ("mean", "sum", "none"))

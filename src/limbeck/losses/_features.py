@@ -70,7 +70,7 @@ class _Energy(torch.autograd.Function):
         return (x * scale if ctx.power == 2 else x.pow(ctx.power - 1).mul_(scale)), None
 
 
-def energy(x: Tensor, power: float = 2) -> Tensor:
+def energy(x: Tensor, power: float = 2.0) -> Tensor:
     """Mean over channels of a power, ``(N, C, ...) -> (N, ...)``; backward makes one tensor of x's size.
 
     Example:

@@ -9,6 +9,7 @@ from ..errors import ConfigError, suggest
 from .at import AT
 from .base import Method, MethodOptions, Setting, Term, Terms
 from .bickd import BicKD
+from .cc import CC
 from .crd import CRD
 from .cskd import CSKD
 from .ctkd import CTKD
@@ -22,9 +23,12 @@ from .kd import KD
 from .label_smoothing import LabelSmoothing
 from .nkd import NKD
 from .one import ONE
+from .pkt import PKT
+from .rkd import RKD
 from .rld import RLD
 from .rrd import RRD
 from .sample_ckd import SampleCKD
+from .sp import SP
 from .tf_kd import TfKD
 from .ttm import TTM, WTTM
 from .wsld import WSLD
@@ -48,6 +52,10 @@ METHODS: dict[str, type[Method]] = {
     "dcd": DCD,
     "rrd": RRD,
     "itrd": ITRD,
+    "sp": SP,
+    "cc": CC,
+    "rkd": RKD,
+    "pkt": PKT,
     "label_smoothing": LabelSmoothing,
     "tf_kd": TfKD,
     "dml": DML,
@@ -134,6 +142,7 @@ def describe() -> list[dict[str, str]]:
 
 __all__ = [
     "AT",
+    "CC",
     "CRD",
     "CSKD",
     "CTKD",
@@ -146,8 +155,11 @@ __all__ = [
     "METHODS",
     "NKD",
     "ONE",
+    "PKT",
+    "RKD",
     "RLD",
     "RRD",
+    "SP",
     "TTM",
     "WSLD",
     "WTTM",

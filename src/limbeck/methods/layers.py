@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from ..connectors import Connector, Shape, as_map, grid, text
+from ..connectors import Connector, Shape, as_map, as_vector, grid, text
 from ..errors import ConfigError, ModelError
 from ..signals import Signals
 from ..taps import EMBEDDING, Layout
@@ -168,6 +168,10 @@ class FeatureMethod(Method):
         """Features of each pair, the student's and the teacher's, float32 at least."""
         given = self.taught(teacher).features
         return [(full(student.features[p.student]), full(given[p.teacher])) for p in self.pairs]
+
+    def feature_vectors(self, student: Signals, teacher: Signals | None) -> list[tuple[Tensor, Tensor]]:
+        """Features of each pair as one vector for each sample: maps and tokens are averaged over places."""
+        return [(as_vector(s), as_vector(t)) for s, t in self.features(student, teacher)]
 
     def feature_maps(self, student: Signals, teacher: Signals | None) -> list[tuple[Tensor, Tensor]]:
         """Features of each pair as maps ``(N, C, H, W)``."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -186,7 +186,7 @@ class Learner(nn.Module):
                     for x, other in zip((s, t), seconds[i], strict=True)
                 )
             if method.across_batch and world() > 1:
-                s, t, b = _gathered(s, t, b)
+                s, t, b = _gathered(method, s, t, b)
             if self.standardised[i]:
                 s, t = _standardised(s), None if t is None else _standardised(t)
             for name, term in (method.initial if starting else method)(s, t, b).items():
@@ -218,17 +218,18 @@ def _standardised(signals: Signals) -> Signals:
 
 
 def _gathered(
-    signals: Signals, teacher: Signals | None, rows: Batch
+    method: Method, signals: Signals, teacher: Signals | None, rows: Batch
 ) -> tuple[Signals, Signals | None, Batch]:
-    """The rows of all processes; the same signals are exchanged anew for each method that asks."""
+    """The rows of all processes, with the features that this method tapped; exchanged anew for each method."""
 
-    def everywhere(x: Signals) -> Signals:
+    def everywhere(x: Signals, taps: Collection[str]) -> Signals:
         extra: dict[str, Any] = {
-            n: everywhere(v) if isinstance(v, Signals) else v for n, v in x.extra.items()
+            n: everywhere(v, taps) if isinstance(v, Signals) else v for n, v in x.extra.items()
         }
-        return Signals(gather(x.logits), {name: gather(f) for name, f in x.features.items()}, extra)
+        return Signals(gather(x.logits), {n: gather(f) for n, f in x.features.items() if n in taps}, extra)
 
     mixed = None if rows.mixed_labels is None else gather(rows.mixed_labels)
     mixing = None if rows.mixing is None else gather(rows.mixing)
     batch = Batch(rows.inputs, gather(rows.labels), gather(rows.ids), rows.epoch, mixed, mixing)
-    return everywhere(signals), None if teacher is None else everywhere(teacher), batch
+    theirs = None if teacher is None else everywhere(teacher, method.teacher_taps)
+    return everywhere(signals, method.student_taps), theirs, batch
