@@ -153,6 +153,19 @@ def bickd_class(s: Tensor, t: Tensor, y: Tensor) -> Tensor:
     return contrast((s / 4).softmax(1).T, (t / 4).softmax(1).T, None)
 
 
+def comparative(s: Tensor, t: Tensor, y: Tensor) -> Tensor:
+    return F.mse_loss(s[::2] - s[1::2], t[::2] - t[1::2])
+
+
+def comparative_kl(s: Tensor, t: Tensor, y: Tensor) -> Tensor:
+    return kd(s[::2] - s[1::2], t[::2] - t[1::2], y)
+
+
+def comparative_all(s: Tensor, t: Tensor, y: Tensor) -> Tensor:
+    pairs = [F.mse_loss(s - s.roll(i, 0), t - t.roll(i, 0)) for i in range(1, len(s))]
+    return torch.stack(pairs).mean()
+
+
 PAIRS: dict[str, tuple[Loss, Loss]] = {
     "kd": (lambda s, t, y: losses.kd(s, t), kd),
     "kd_standardised": (
@@ -163,6 +176,9 @@ PAIRS: dict[str, tuple[Loss, Loss]] = {
     "dist": (lambda s, t, y: losses.dist(s, t), dist),
     "cosine_similarity_kd": (lambda s, t, y: losses.cosine_similarity_kd(s, t), cosine_similarity_kd),
     "cswt": (lambda s, t, y: losses.cswt(s, t), cswt),
+    "comparative_kd": (lambda s, t, y: losses.comparative_kd(s, t), comparative),
+    "comparative_kd_kl": (lambda s, t, y: losses.comparative_kd(s, t, form="kl"), comparative_kl),
+    "comparative_kd_all": (lambda s, t, y: losses.comparative_kd(s, t, draws="all"), comparative_all),
     "label_smoothing": (lambda s, t, y: losses.label_smoothing(s, y), label_smoothing),
     "nkd": (losses.nkd, nkd),
     "wsld": (losses.wsld, wsld),

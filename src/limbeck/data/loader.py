@@ -13,6 +13,7 @@ from ..signals import Batch
 from .augment import Views
 from .splits import TensorSplit
 from .streams import permutation
+from .tuples import Tuples
 
 
 class Loader:
@@ -33,6 +34,8 @@ class Loader:
         train: augmented views, or plain ones.
         rank, world: this process and how many there are.
         drop_last: leave out a last batch that is not full.
+        tuples: training batches are made of these, all of them full: as many whole tuples as fit into the
+            batch size and can be shared out.
         workers: processes that decode and augment ahead, for splits that are not in memory (those in memory
             are faster without).
 
@@ -60,6 +63,7 @@ class Loader:
         world: int = 1,
         drop_last: bool = False,
         workers: int = 0,
+        tuples: Tuples | None = None,
     ) -> None:
         if batch_size < 1 or (train and batch_size % world):
             raise ConfigError(
@@ -67,9 +71,17 @@ class Loader:
                 got=f"{batch_size} over {world} processes",
                 expected=f"a positive multiple of {world}",
             )
+        if tuples is not None:
+            batch_size -= batch_size % (tuples.size * world)
+            if not batch_size:
+                raise ConfigError(
+                    f"a batch does not hold a tuple of {tuples.size} samples for each process",
+                    fix=f"raise train.batch_size to a multiple of {tuples.size * world}",
+                )
         self.views, self.batch_size = views, batch_size
         self.seed, self.shuffle, self.train = seed, shuffle, train
         self.rank, self.world, self.workers = rank, world, workers
+        self.tuples = tuples
         n = len(views.split)
         if train:
             n -= n % (batch_size if drop_last else world)
@@ -86,11 +98,15 @@ class Loader:
 
     def ids(self, epoch: int) -> list[Tensor]:
         """This rank's sample ids of every step of the epoch."""
-        n = len(self.views.split)
-        order = torch.arange(n)
-        if self.shuffle:
-            order = torch.from_numpy(permutation("shuffle", self.seed, epoch, n))
-        batches = torch.split(order[: self._used], self.batch_size)
+        if self.tuples is not None:
+            order = self.tuples.order(epoch, len(self) * self.batch_size)
+        elif self.shuffle:
+            order = torch.from_numpy(permutation("shuffle", self.seed, epoch, len(self.views.split)))[
+                : self._used
+            ]
+        else:
+            order = torch.arange(self._used)
+        batches = torch.split(order, self.batch_size)
         return [batch.tensor_split(self.world)[self.rank] for batch in batches]
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:

@@ -13,6 +13,9 @@ STREAMS = {
     "train_size": 6,
     "noise": 7,
     "keep": 8,
+    "tuples": 9,
+    "tuple_order": 10,
+    "budget": 11,
 }
 """The streams; each has its own counter range, so that none overlaps another."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from .at import at
 from .bickd import bickd, bickd_class, bickd_sample
 from .cc import cc, cc_neighbours
+from .comparative import comparative_kd
 from .crd import crd, crd_batch
 from .cskd import cosine_similarity_kd, cswt, cswt_temperatures
 from .ctkd import ctkd, learned_temperature
@@ -35,6 +36,7 @@ __all__ = [
     "bickd_sample",
     "cc",
     "cc_neighbours",
+    "comparative_kd",
     "cosine_similarity_kd",
     "crd",
     "crd_batch",

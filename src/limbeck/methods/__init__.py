@@ -10,6 +10,7 @@ from .at import AT
 from .base import Method, MethodOptions, Setting, Term, Terms
 from .bickd import BicKD
 from .cc import CC
+from .comparative import ComparativeKD
 from .crd import CRD
 from .cskd import CSKD
 from .ctkd import CTKD
@@ -56,6 +57,7 @@ METHODS: dict[str, type[Method]] = {
     "cc": CC,
     "rkd": RKD,
     "pkt": PKT,
+    "comparative_kd": ComparativeKD,
     "label_smoothing": LabelSmoothing,
     "tf_kd": TfKD,
     "dml": DML,
@@ -164,6 +166,7 @@ __all__ = [
     "WSLD",
     "WTTM",
     "BicKD",
+    "ComparativeKD",
     "FitNets",
     "LabelSmoothing",
     "Method",

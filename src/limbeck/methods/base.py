@@ -95,6 +95,8 @@ class Method(nn.Module):
         initial_epochs: length of an initialisation stage before the main one.
         epoch: where the run stands, in epochs of the main stage (3.25, say), set before every step; below 0
             in the initialisation stage.
+        tuples: size and number of the tuples of different samples that batches must be made of, row after
+            row; None for batches of any samples.
     """
 
     name: ClassVar[str]
@@ -109,6 +111,7 @@ class Method(nn.Module):
     initial_epochs: int = 0
     epoch: float = 0.0
 
+    tuples: tuple[int, int] | None = None
     student_taps: tuple[str, ...] = ()
     teacher_taps: tuple[str, ...] = ()
     choices: tuple[str, ...] = ()

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ..config import OBJECT, MethodConfig, ModelConfig, RunConfig
 from ..data import Data, Loader, Split, Views, load
+from ..data.tuples import Tuples
 from ..errors import ConfigError, DataError
 from ..methods import resolve
 from ..methods.base import Method, Setting
@@ -186,7 +187,25 @@ class Parts:
             world=world(),
             drop_last=train and config.train.drop_last,
             workers=config.train.workers,
+            tuples=self._tuples(len(split)) if train else None,
         )
+
+    def _tuples(self, samples: int) -> Tuples | None:
+        """The tuples that a method wants its batches to be made of."""
+        wanted = {method.tuples for method in self.learner._methods() if method.tuples is not None}
+        if not wanted:
+            return None
+        if len(wanted) > 1:
+            raise ConfigError("two methods want batches of different tuples", got=str(sorted(wanted)))
+        ((size, count),) = wanted
+        train = self.config.train
+        if train.batch_size % (size * train.accumulate):
+            raise ConfigError(
+                f"batches of tuples of {size} samples cannot be cut into {train.accumulate} pieces",
+                got=f"train.batch_size {train.batch_size}",
+                fix=f"give a multiple of {size * train.accumulate}",
+            )
+        return Tuples(samples, size, count, seed=derive(self.config.seed, "tuples"))
 
     @property
     def live(self) -> LiveTeacher | None:
