@@ -118,6 +118,14 @@ def standardised(s: Tensor, t: Tensor, y: Tensor) -> Tensor:
     return F.kl_div(F.log_softmax(s / 2, 1), F.softmax(t / 2, 1), reduction="batchmean") * 4
 
 
+def sdd(s: Tensor, t: Tensor, y: Tensor) -> Tensor:
+    s, t = (x.view(4, -1, x.shape[1]) for x in (s, t))
+    right = t.argmax(2) == y[: s.shape[1]]
+    weight = 1 + (right != right[:1]).float()
+    rows = F.kl_div(F.log_softmax(s / 4, 2), F.softmax(t / 4, 2), reduction="none").sum(2) * 16
+    return (weight * rows).mean()
+
+
 HEAT = torch.tensor(15.6, requires_grad=True)
 
 
@@ -186,6 +194,12 @@ PAIRS: dict[str, tuple[Loss, Loss]] = {
     "wttm": (lambda s, t, y: losses.wttm(s, t), wttm),
     "rld": (losses.rld, rld),
     "sample_ckd": (lambda s, t, y: losses.sample_ckd(s, t), sample_ckd),
+    "sdd": (
+        lambda s, t, y: losses.sdd(
+            s.view(4, -1, s.shape[1]), t.view(4, -1, t.shape[1]), y[: len(y) // 4], base="kd"
+        ),
+        sdd,
+    ),
     "ctkd": (lambda s, t, y: losses.ctkd(s, t, HEAT), ctkd),
     "tf_kd": (lambda s, t, y: losses.tf_kd(s, y), tf_kd),
     "bickd": (losses.bickd, bickd),

@@ -35,5 +35,11 @@ Vectors = Float[Tensor, "rows width"]
 TeacherVectors = Float[Tensor, "rows width_t"]
 """One embedding of another network per sample."""
 
+Regional = Float[Tensor, "regions rows classes"]
+"""One row of class scores per region of each sample."""
+
+Regions = Float[Tensor, "rows channels regions"]
+"""Means of the regions of feature maps."""
+
 IGNORE = -100
 """The label of a row that has none (PyTorch's own convention)."""

@@ -22,7 +22,7 @@ from limbeck.taps import EMBEDDING, Layer, Layout, Taps, layout
 from limbeck.teachers import Inputs
 from limbeck.training.trainer import RunInterrupted, Trainer
 
-NAMES = [name for name in METHODS if "features" in METHODS[name].needs]
+NAMES = [name for name in METHODS if "features" in METHODS[name].needs and not METHODS[name].head]
 SHORT: dict[str, Any] = {"epochs": 2, "batch_size": 40, "precision": "fp32", "threads": 1, "log_every": 1}
 FEW = {"name": "digits", "train_size": 160}
 

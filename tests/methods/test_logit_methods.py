@@ -10,6 +10,7 @@ import torch
 
 from limbeck import losses
 from limbeck.config import parse
+from limbeck.errors import ConfigError
 from limbeck.methods import KD, resolve
 from limbeck.signals import Batch, Signals
 from limbeck.tasks import Classification
@@ -94,6 +95,12 @@ def test_ctkd_makes_it_harder() -> None:
     assert method(Signals(student), Signals(teacher), batch)["ctkd"].value > before
 
 
+@pytest.mark.parametrize("name", ["at", "tf_kd"])
+def test_what_has_no_logits_to_standardise_is_told(name: str) -> None:
+    with pytest.raises(ConfigError, match=f"{name} compares no logits"):
+        Learner(torch.nn.Identity(), Classification(4), [Use(resolve(name), 1.0, {}, True)], 1.0)
+
+
 def config(folder: Path, method: dict[str, Any] | None, epochs: int = 4) -> Any:
     return parse(
         {
@@ -117,6 +124,9 @@ TRAINED: list[dict[str, Any]] = [
     *({"name": name} for name in OPTIONS if name != "rld"),
     {"name": "rld", "warmup": 0},
     {"name": "ctkd", "ramp": 1},
+    {"name": "sdd_kd", "scales": [1, 2, 4]},
+    {"name": "sdd_dkd", "warmup": 0, "standardise": True},
+    {"name": "sdd_nkd", "warmup": 0, "scales": [1]},
     {"name": "kd", "temperature": 2.0, "weight": 9.0, "standardise": True},
 ]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -133,6 +134,21 @@ def _ctkd(inputs: Tensors, params: Tensors, hyper: dict[str, Any]) -> Tensors:
     return {"loss": losses.ctkd(inputs["s"], inputs["t"], temperature), "temperature": temperature}
 
 
+def _sdd(base: str, **names: str) -> Adapter:
+    """``sdd`` on logits whose regions come last."""
+
+    def adapter(inputs: Tensors, params: Tensors, hyper: dict[str, Any]) -> Tensors:
+        s, t = (inputs[name].permute(2, 0, 1) for name in ("s", "t"))
+        return {"loss": losses.sdd(s, t, inputs["y"], base=base, **_floats(hyper, **names))}
+
+    return adapter
+
+
+def _regions(inputs: Tensors, params: Tensors, hyper: dict[str, Any]) -> Tensors:
+    found = losses.regions(inputs["x"], json.loads(hyper["M"]))
+    return {"regions": found, "loss": found.square().sum()}
+
+
 def _sample_ckd(inputs: Tensors, params: Tensors, hyper: dict[str, Any]) -> Tensors:
     return {"loss": losses.sample_ckd(inputs["s"], inputs["t"], temperature=hyper["temperature"])}
 
@@ -224,6 +240,9 @@ CLASSIFICATION: dict[tuple[str, str], Adapter] = {
     ("rld", "official"): _rld,
     ("ckd", "official"): _sample_ckd,
     ("ctkd", "official"): _ctkd,
+    ("sdd_kd", "official"): _sdd("kd", temperature="T"),
+    ("sdd_dkd", "official"): _sdd("dkd", temperature="T", alpha="alpha", beta="beta"),
+    ("sdd_spp", "official"): _regions,
     ("ls_kd", "official"): _standardised(_kd("base_temp")),
     ("ls_kd", "torchdistill"): _standardised_alpha_beta,
     ("ls_dkd", "official"): _standardised(_dkd),
@@ -243,6 +262,7 @@ LANGUAGE: dict[str, Adapter] = {}
 
 LATER = "the method is not in the catalogue yet"
 UNSUPPORTED: dict[tuple[str, str] | str, str] = {
+    "sdd_nkd": "a bug: the target stays among the rest",
     ("ctkd", "schedule"): "constants without tensors: tests/methods/test_logit_methods.py",
     ("nkd", "sdd_repo_target_not_removed"): "a bug: the target stays among the rest",
     ("crd", "giakoumoglou_fifo_infonce"): "an InfoNCE whose positives are among its negatives, not CRD",
@@ -253,10 +273,6 @@ UNSUPPORTED: dict[tuple[str, str] | str, str] = {
     **dict.fromkeys(
         (
             "mlkd",
-            "sdd_kd",
-            "sdd_dkd",
-            "sdd_nkd",
-            "sdd_spp",
             "kdsvd",
             "bss",
             "nst",

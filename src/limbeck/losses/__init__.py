@@ -23,6 +23,7 @@ from .rkd import rkd_angle, rkd_distance
 from .rld import rld
 from .rrd import rrd
 from .sample_ckd import sample_ckd
+from .sdd import regional_logits, regions, sdd
 from .sp import sp
 from .standardise import standardise
 from .tf_kd import tf_kd
@@ -56,11 +57,14 @@ __all__ = [
     "one",
     "one_ensemble",
     "pkt",
+    "regional_logits",
+    "regions",
     "rkd_angle",
     "rkd_distance",
     "rld",
     "rrd",
     "sample_ckd",
+    "sdd",
     "sp",
     "standardise",
     "tf_kd",

@@ -29,6 +29,7 @@ from .rkd import RKD
 from .rld import RLD
 from .rrd import RRD
 from .sample_ckd import SampleCKD
+from .sdd import SDDDKD, SDDKD, SDDNKD
 from .sp import SP
 from .tf_kd import TfKD
 from .ttm import TTM, WTTM
@@ -44,6 +45,9 @@ METHODS: dict[str, type[Method]] = {
     "rld": RLD,
     "sample_ckd": SampleCKD,
     "ctkd": CTKD,
+    "sdd_kd": SDDKD,
+    "sdd_dkd": SDDDKD,
+    "sdd_nkd": SDDNKD,
     "dist": DIST,
     "cskd": CSKD,
     "bickd": BicKD,
@@ -161,6 +165,9 @@ __all__ = [
     "RKD",
     "RLD",
     "RRD",
+    "SDDDKD",
+    "SDDKD",
+    "SDDNKD",
     "SP",
     "TTM",
     "WSLD",

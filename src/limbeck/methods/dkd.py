@@ -7,7 +7,7 @@ from pydantic import Field
 from ..losses import dkd
 from ..signals import Batch, Signals
 from .base import Method, Term, Terms
-from .labels import over_labels
+from .labels import over_labels, warmed
 
 
 class DKD(Method):
@@ -50,4 +50,4 @@ class DKD(Method):
                 reduction=reduction,
             ),
         )
-        return {self.name: Term(value, min((batch.epoch + 1) / o.warmup, 1.0) if o.warmup else 1.0)}
+        return {self.name: Term(value, warmed(batch, o.warmup))}

@@ -34,3 +34,8 @@ def main_labels(batch: Batch) -> Tensor:
     if batch.mixing is None or batch.mixed_labels is None:
         return batch.labels
     return torch.where(batch.mixing >= 0.5, batch.labels, batch.mixed_labels)
+
+
+def warmed(batch: Batch, epochs: int) -> float:
+    """Share of its weight that a method has in this epoch: ``min((epoch + 1) / epochs, 1)``; 1 without warm-up."""
+    return min((batch.epoch + 1) / epochs, 1.0) if epochs else 1.0

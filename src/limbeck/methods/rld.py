@@ -7,7 +7,7 @@ from pydantic import Field
 from ..losses import rld
 from ..signals import Batch, Signals
 from .base import Method, Term, Terms
-from .labels import over_labels
+from .labels import over_labels, warmed
 
 
 class RLD(Method):
@@ -51,4 +51,4 @@ class RLD(Method):
                 reduction=reduction,
             ),
         )
-        return {self.name: Term(value, min((batch.epoch + 1) / o.warmup, 1.0) if o.warmup else 1.0)}
+        return {self.name: Term(value, warmed(batch, o.warmup))}

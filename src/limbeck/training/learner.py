@@ -77,8 +77,15 @@ class Learner(nn.Module):
         self.standardised = [use.standardise for use in uses]
         self.label_weight, self.epochs, self.epoch = label_weight, epochs, 0.0
         self.taps = Taps()
-        for method, schedule in zip(self._methods(), self.schedules, strict=True):
+        for method, schedule, standard in zip(
+            self._methods(), self.schedules, self.standardised, strict=True
+        ):
             _check(method, schedule)
+            if standard and "logits" not in method.needs:
+                raise ConfigError(
+                    f"{method.name} compares no logits that could be standardised",
+                    fix="leave standardise out of its entry",
+                )
         self.at(0.0)
 
     @property
