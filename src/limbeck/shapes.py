@@ -20,6 +20,9 @@ Value = Float[Tensor, ""]
 Images = Float[Tensor, "rows channels height width"]
 """A batch of images."""
 
+Channels = Float[Tensor, "channels"]
+"""One number per channel."""
+
 Features = Float[Tensor, "..."]
 """Features of any shape."""
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import importlib
 import math
+from functools import partial
 
 import pytest
 import torch
 import torch.nn.functional as F
 
-from limbeck.losses import at, cc, cc_neighbours, fitnets, pkt, rkd_angle, rkd_distance, sp
+from limbeck.losses import at, cc, cc_neighbours, fitnets, fsp, ft, nst, pkt, rkd_angle, rkd_distance, sp, vid
 
 seeds = pytest.mark.parametrize("seed", range(4))
 
@@ -45,6 +46,80 @@ def test_at(seed, power, size):
     paper = torch.stack(distances)
     same(at(student, teacher, power=power, form="norm"), paper.mean(), student)
     same(at(student, teacher, power=power), paper.square().mean() / min(size) ** 2, student)
+
+
+pooled = pytest.mark.parametrize("size", [(6, 6), (6, 3), (3, 6)])
+
+
+def smaller(student, teacher):
+    """Both maps at the size of the smaller one."""
+    size = min(student.shape[2], teacher.shape[2])
+    return (F.avg_pool2d(x, x.shape[2] // size) for x in (student, teacher))
+
+
+@seeds
+@pooled
+def test_nst(seed, size):
+    student, teacher = draw(seed, (3, 4, size[0], size[0]), (3, 5, size[1], size[1]))
+    rows, parts = [], []
+    for a, b in zip(*smaller(student, teacher), strict=True):
+        a, b = ([c.flatten() / c.norm() for c in x] for x in (a, b))
+        mean = lambda x, y: torch.stack([(p @ q) ** 2 for p in x for q in y]).mean()
+        rows.append(mean(a, a) + mean(b, b) - 2 * mean(a, b))
+        parts.append(mean(a, a) - 2 * mean(a, b))
+    rows, parts = torch.stack(rows), torch.stack(parts)
+    same(nst(student, teacher), rows.mean(), student)
+    same(nst(student, teacher, constant=False, reduction="sum"), parts.sum(), student)
+    assert torch.allclose(nst(student, teacher, reduction="none"), rows)
+
+
+@seeds
+@pytest.mark.parametrize("shape", [(3, 4), (3, 4, 5), (3, 4, 5, 2)])
+def test_vid(seed, shape):
+    student, teacher = draw(seed, shape, shape)
+    variance = torch.linspace(0.3, 3, 4, dtype=torch.float64).requires_grad_()
+    normal = torch.distributions.Normal(student, variance.view(4, *[1] * (len(shape) - 2)).sqrt())
+    expected = -normal.log_prob(teacher).mean() - math.log(2 * math.pi) / 2
+    same(vid(student, teacher, variance), expected, student)
+    same(vid(student, teacher, variance), expected, variance)
+
+
+@seeds
+@pooled
+def test_fsp(seed, size):
+    student, teacher = draw(seed, (3, 4, size[0], size[0]), (3, 4, 6, 6))
+    deeper, other = draw(seed + 9, (3, 2, size[1], size[1]), (3, 2, 3, 3))
+
+    def flow(a, b):
+        return torch.einsum("nchw,ndhw->ncd", a, b) / a.shape[2] ** 2
+
+    difference = flow(*smaller(student, deeper)) - flow(*smaller(teacher, other))
+    value = fsp((student, deeper), (teacher, other))
+    same(value, difference.square().mean(), student)
+    same(value, difference.square().mean(), deeper)
+
+
+@seeds
+@pooled
+def test_ft(seed, size):
+    student, teacher = draw(seed, (3, 4, size[0], size[0]), (3, 4, size[1], size[1]))
+    length = 4 * min(size) ** 2
+    s, t = (torch.stack([a.flatten() / a.norm() for a in x]) for x in smaller(student, teacher))
+    same(ft(student, teacher), (s - t).abs().sum() / (3 * length), student)
+    same(ft(student, teacher, distance="square"), (s - t).square().sum() / (3 * length), student)
+    same(ft(student, teacher, distance="norm"), (s - t).norm(dim=1).mean(), student)
+
+
+@seeds
+@pooled
+def test_ft_on_attention_is_another_at(seed, size):
+    student, teacher = draw(seed, (3, 4, size[0], size[0]), (3, 5, size[1], size[1]))
+    on_attention = partial(ft, student, teacher, form="attention")
+    same(on_attention(distance="square"), at(student, teacher), student)
+    same(on_attention(distance="norm"), at(student, teacher, form="norm"), student)
+    s, t = (x.pow(2).mean(1).flatten(1) for x in smaller(student, teacher))
+    expected = (s / s.norm(dim=1, keepdim=True) - t / t.norm(dim=1, keepdim=True)).abs().mean()
+    same(on_attention(), expected, student)
 
 
 def cosine(a, b):
@@ -162,9 +237,12 @@ def test_pkt(seed, rows, eps):
     same(pkt(student, teacher, eps=eps), (q * ((q + eps) / (p + eps)).log()).mean(), student)
 
 
-@pytest.mark.parametrize("loss", [sp, cc, rkd_angle])
+@pytest.mark.parametrize("loss", [sp, cc, rkd_angle, ft])
 def test_what_has_no_direction_gets_no_gradient_or_the_published_one(loss):
     student, teacher = draw(0, (5, 8), (5, 8))
+    if loss is ft:
+        student, teacher = (x.detach()[..., None, None] for x in (student, teacher))
+        student.requires_grad_()
     student.data[2] = student.data[1] if loss is rkd_angle else 0.0
     values, sizes = [], []
     for degenerate in ("skip", "published"):

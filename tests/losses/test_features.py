@@ -9,18 +9,34 @@ import pytest
 import torch
 
 from limbeck.errors import ConfigError, ShapeError
-from limbeck.losses import at, cc, fitnets, pkt, rkd_angle, rkd_distance, sp
+from limbeck.losses import at, cc, fitnets, fsp, ft, nst, pkt, rkd_angle, rkd_distance, sp, vid
 
 MAPS = (5, 4, 6, 6)
 OTHER_MAPS = (5, 7, 3, 3)
 VECTORS = (5, 8)
 OTHER_VECTORS = (5, 3)
 
+
+def likelihood(student, teacher):
+    return vid(student, teacher, torch.linspace(0.5, 2, 4, dtype=student.dtype))
+
+
+def flow(student, teacher):
+    return fsp((student, teacher.detach()), (2 * teacher, teacher))
+
+
 LOSSES = {
     "fitnets": (fitnets, MAPS, MAPS),
     "at": (at, MAPS, OTHER_MAPS),
     "at_norm": (partial(at, form="norm"), OTHER_MAPS, MAPS),
     "at_cubes": (partial(at, power=3.0, eps=1e-6), MAPS, MAPS),
+    "nst": (nst, MAPS, OTHER_MAPS),
+    "nst_sum": (partial(nst, constant=False, reduction="sum"), OTHER_MAPS, MAPS),
+    "ft": (ft, MAPS, (5, 4, 3, 3)),
+    "ft_norm": (partial(ft, distance="norm"), MAPS, MAPS),
+    "ft_attention": (partial(ft, form="attention"), OTHER_MAPS, MAPS),
+    "vid": (likelihood, MAPS, MAPS),
+    "fsp": (flow, MAPS, (5, 4, 3, 3)),
     "sp": (sp, MAPS, OTHER_MAPS),
     "cc": (cc, VECTORS, OTHER_VECTORS),
     "cc_plain": (partial(cc, normalise=False, order=3), VECTORS, VECTORS),
@@ -188,11 +204,17 @@ def test_wrong_options_are_refused():
         at(x, x, power=0.0)
     with pytest.raises(ConfigError, match="'norm'"):
         inspect.unwrap(at)(x, x, form="norms")
+    with pytest.raises(ConfigError, match="'attention'"):
+        inspect.unwrap(ft)(x, x, form="atention")
+    with pytest.raises(ConfigError, match="'l1'"):
+        inspect.unwrap(ft)(x, x, distance="l2")
+    with pytest.raises(ConfigError, match="mean, none, sum"):
+        inspect.unwrap(nst)(x, x, reduction="avg")
     with pytest.raises(ConfigError, match="gamma is not valid"):
         cc(x, x, gamma=-1.0)
     with pytest.raises(ConfigError, match="'square'"):
         inspect.unwrap(cc)(x, x, distance="squared")
-    for loss in (cc, rkd_angle, sp):
+    for loss in (cc, ft, rkd_angle, sp):
         with pytest.raises(ConfigError, match="'skip'"):
             inspect.unwrap(loss)(x, x, degenerate="skipped")
     with pytest.raises(ConfigError, match="eps"):

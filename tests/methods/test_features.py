@@ -8,23 +8,30 @@ from typing import Any
 
 import pytest
 import torch
+from tests.parity.test_classification import RECORDS
 from tests.test_taps import Tokens
 from torch import Tensor, nn
 
 import limbeck
 from limbeck.errors import ConfigError, ModelError
-from limbeck.methods import METHODS, Method, Setting, resolve
+from limbeck.methods import METHODS, Method, Setting, Terms, resolve
 from limbeck.methods.fitnets import Regressor
 from limbeck.methods.layers import FeatureMethod
+from limbeck.methods.vid import Guess
 from limbeck.models import build
 from limbeck.signals import Batch, Signals
 from limbeck.taps import EMBEDDING, Layer, Layout, Taps, layout
 from limbeck.teachers import Inputs
-from limbeck.training.trainer import RunInterrupted, Trainer
 
 NAMES = [name for name in METHODS if "features" in METHODS[name].needs and not METHODS[name].head]
 SHORT: dict[str, Any] = {"epochs": 2, "batch_size": 40, "precision": "fp32", "threads": 1, "log_every": 1}
 FEW = {"name": "digits", "train_size": 160}
+
+OPTIONS: dict[str, dict[str, Any]] = {
+    "fsp": {"initial_epochs": 1, "connectors": True},
+    "ft": {"initial_epochs": 1},
+}
+"""Options that short runs of unlike networks need."""
 
 each = pytest.mark.parametrize("name", NAMES)
 
@@ -63,8 +70,13 @@ def prepared(
     return made, seen(student.train(), made.student_taps, x), theirs, batch
 
 
+def terms_of(method: Method, student: Signals, teacher: Signals, batch: Batch) -> Terms:
+    """What the main stage trains, and before it the initialisation stage."""
+    return {**method(student, teacher, batch), **method.initial(student, teacher, batch)}
+
+
 def total(method: Method, student: Signals, teacher: Signals, batch: Batch) -> Tensor:
-    terms = method(student, teacher, batch)
+    terms = terms_of(method, student, teacher, batch)
     return torch.stack([term.weight * term.value for term in terms.values()]).sum()
 
 
@@ -72,9 +84,9 @@ def total(method: Method, student: Signals, teacher: Signals, batch: Batch) -> T
 @pytest.mark.parametrize("student", ["cnn", "resnet14"])
 def test_terms_are_finite_and_reach_the_student_and_every_helper(name: str, student: str) -> None:
     model = network(student)
-    method, ours, theirs, batch = prepared(name, model, network("resnet8x4"))
-    terms = method(ours, theirs, batch)
-    assert set(terms) == set(method.term_weights())
+    method, ours, theirs, batch = prepared(name, model, network("resnet8x4"), **OPTIONS.get(name, {}))
+    assert set(method(ours, theirs, batch)) == set(method.term_weights())
+    terms = terms_of(method, ours, theirs, batch)
     assert all(term.value.dim() == 0 and term.value.isfinite() for term in terms.values())
     total(method, ours, theirs, batch).backward()
     assert any(p.grad is not None and bool(p.grad.any()) for p in model.parameters())
@@ -86,7 +98,9 @@ def test_terms_are_finite_and_reach_the_student_and_every_helper(name: str, stud
 
 @each
 def test_features_in_half_precision_are_compared_in_float32(name: str) -> None:
-    method, ours, theirs, batch = prepared(name, network("cnn"), network("resnet8x4"))
+    method, ours, theirs, batch = prepared(
+        name, network("cnn"), network("resnet8x4"), **OPTIONS.get(name, {})
+    )
     for signals in (ours, theirs):
         signals.features = {key: value.bfloat16() for key, value in signals.features.items()}
     value = total(method, ours, theirs, batch)
@@ -118,39 +132,18 @@ def lines(run: limbeck.Run) -> list[str]:
 
 @pytest.mark.slow
 @each
-def test_a_run_learns_and_resumes(
-    name: str, teacher: limbeck.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def distill(path: Path) -> limbeck.Run:
-        return limbeck.distill("cnn", teacher, FEW, method=name, output=path, train=SHORT, quiet=True)
-
-    whole = distill(tmp_path / "whole")
-    steps = [row for row in whole.metrics("train") if name in {term.split(".")[0] for term in row["terms"]}]
-    assert steps
-    assert all(row["loss"] < 1e4 for row in steps)
-    assert lines(whole)
-    save = Trainer._save
-
-    def stop(self: Trainer) -> None:
-        save(self)
-        raise RunInterrupted("enough", fix="resume", number=15)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "_save", stop)
-        with pytest.raises(RunInterrupted):
-            distill(tmp_path / "cut")
-    resumed = limbeck.resume(tmp_path / "cut", quiet=True)
-    first, second = ((run.path / "student.safetensors").read_bytes() for run in (whole, resumed))
-    assert first == second
-
-
-@pytest.mark.slow
-@each
 def test_a_convolutional_teacher_teaches_a_transformer(
     name: str, teacher: limbeck.Run, tmp_path: Path
 ) -> None:
     run = limbeck.distill(
-        vision_transformer(), teacher, FEW, method=name, output=tmp_path, train=SHORT, quiet=True
+        vision_transformer(),
+        teacher,
+        FEW,
+        method=name,
+        output=tmp_path,
+        train=SHORT,
+        quiet=True,
+        **OPTIONS.get(name, {}),
     )
     assert run.status == "finished"
     assert lines(run)
@@ -166,7 +159,16 @@ def test_a_student_of_vectors_learns_or_is_told_why_not(
     name: str, teacher: limbeck.Run, tmp_path: Path
 ) -> None:
     def distill() -> limbeck.Run:
-        return limbeck.distill("mlp", teacher, FEW, method=name, output=tmp_path, train=SHORT, quiet=True)
+        return limbeck.distill(
+            "mlp",
+            teacher,
+            FEW,
+            method=name,
+            output=tmp_path,
+            train=SHORT,
+            quiet=True,
+            **OPTIONS.get(name, {}),
+        )
 
     if name in ON_VECTORS:
         assert distill().status == "finished"
@@ -278,3 +280,81 @@ def test_tokens_get_no_relu() -> None:
     method, *_ = prepared("fitnets", network("cnn"), vision_transformer())
     assert isinstance(method, FeatureMethod)
     assert "ReLU" not in method.choices[-1]
+
+
+def test_the_variance_of_vid_starts_where_the_published_one_does() -> None:
+    (record,) = (r for r in RECORDS if r["id"] == "vid.log_scale_init")
+    guess = Guess(3, 4, record["hyper_parameters"]["init_pred_var"], record["hyper_parameters"]["eps"])
+    assert guess.log_scale.tolist() == pytest.approx([record["values"]["log_scale"]] * 4, rel=1e-6)
+    assert torch.allclose(guess(torch.zeros(1, 3, 2, 2))[1], torch.tensor(5.0))
+    guess.log_scale.data.fill_(200.0)
+    assert guess(torch.zeros(1, 3, 2, 2))[1].isfinite().all()
+
+
+def test_fsp_compares_the_stem_too_and_needs_equal_widths() -> None:
+    method, *_ = prepared("fsp", network("resnet8"), network("resnet14"))
+    assert method.student_taps == ("relu", "layer1", "layer2", "layer3")
+    with pytest.raises(ModelError, match=r"equal widths; got student relu 16x8x8, teacher relu 32x8x8; "):
+        prepared("fsp", network("resnet8"), network("resnet8x4"))
+    with pytest.raises(ModelError, match="at least two layers"):
+        prepared(
+            "fsp", network("resnet8"), network("resnet14"), student_layers=["relu"], teacher_layers=["relu"]
+        )
+
+
+def stage(run: limbeck.Run, term: str) -> list[dict[str, Any]]:
+    return [row for row in run.metrics("train") if set(row["terms"]) == {term}]
+
+
+@pytest.mark.slow
+def test_fsp_only_initialises(tmp_path: Path) -> None:
+    train = {**SHORT, "epochs": 3}
+    teacher = limbeck.train("resnet14", "digits", output=tmp_path / "t", train=train, quiet=True)
+    run = limbeck.distill(
+        "resnet8",
+        teacher,
+        FEW,
+        method="fsp",
+        initial_epochs=6,
+        output=tmp_path / "s",
+        train=train,
+        quiet=True,
+    )
+    first, rest = stage(run, "fsp"), stage(run, "cross_entropy")
+    assert (len(first), len(rest)) == (6 * 4, 3 * 4)
+    assert first[-1]["loss"] < 0.7 * first[0]["loss"]
+
+
+def test_ft_trains_its_paraphraser_first_and_freezes_it() -> None:
+    student, teacher = network("cnn"), network("resnet8x4")
+    method, ours, theirs, batch = prepared("ft", student, teacher, initial_epochs=1)
+    (term,) = method.initial(ours, theirs, batch).values()
+    term.value.backward()
+    trained = {name for name, p in method.named_parameters() if p.grad is not None and bool(p.grad.any())}
+    assert trained == {name for name, _ in method.named_parameters() if name.startswith("paraphrasers")}
+    assert all(p.grad is None for p in student.parameters())
+    method.zero_grad()
+    method(ours, theirs, batch)["ft"].value.backward()
+    trained = {name for name, p in method.named_parameters() if p.grad is not None}
+    assert trained == {name for name, _ in method.named_parameters() if name.startswith("translators")}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", ["factor", "attention"])
+def test_ft_learns(form: str, teacher: limbeck.Run, tmp_path: Path) -> None:
+    train = {**SHORT, "optimizer": {"learning_rate": 0.1}}
+    run = limbeck.distill(
+        "cnn",
+        teacher,
+        FEW,
+        method="ft",
+        form=form,
+        initial_epochs=10,
+        output=tmp_path,
+        train=train,
+        quiet=True,
+    )
+    first = stage(run, "ft.paraphraser")
+    assert len(first) == 40
+    assert first[-1]["loss"] < 0.8 * first[0]["loss"]
+    assert run.metrics("train")[-1]["terms"]["ft"]["weight"] == {"factor": 500, "attention": 200}[form]

@@ -14,7 +14,7 @@ from limbeck.runs import Run
 from limbeck.training.session import execute
 from limbeck.training.trainer import RunInterrupted, Trainer
 
-SHORT: dict[str, dict[str, Any]] = {}
+SHORT: dict[str, dict[str, Any]] = {"fsp": {"initial_epochs": 1}, "ft": {"initial_epochs": 1}}
 """Options that fit a run of a few steps, by method; what is not here runs with its defaults."""
 
 

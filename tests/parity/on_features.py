@@ -10,8 +10,11 @@ from torch import Tensor
 from torch.func import functional_call
 
 from limbeck import losses
+from limbeck.connectors import match
 from limbeck.methods import RKD
 from limbeck.methods.fitnets import Regressor
+from limbeck.methods.ft import Paraphraser, Translator
+from limbeck.methods.vid import Guess
 
 Tensors = dict[str, Tensor]
 Adapter = Callable[[Tensors, Tensors, dict[str, Any]], Tensors]
@@ -80,6 +83,51 @@ def _pkt(inputs: Tensors, params: Tensors, hyper: dict[str, Any]) -> Tensors:
     return {"loss": losses.pkt(inputs["s"], inputs["t"], eps=float(hyper["eps"]))}
 
 
+def _nst(inputs: Tensors, params: Tensors, hyper: dict[str, Any]) -> Tensors:
+    s, t = inputs["s"], inputs["t"]
+    rows, total = (losses.nst(s, t, constant=False, reduction=how) for how in ("none", "sum"))
+    return {"loss": total, "per_sample": rows}
+
+
+def _vid(inputs: Tensors, params: Tensors, hyper: dict[str, Any]) -> Tensors:
+    s, t = match(inputs["s"], inputs["t"])
+    guess = Guess(s.shape[1], t.shape[1], hyper["init_pred_var"], hyper["eps"])
+    mean, variance = functional_call(guess, params, (s,))
+    return {"loss": losses.vid(mean, t, variance)}
+
+
+def _fsp(inputs: Tensors, params: Tensors, hyper: dict[str, Any]) -> Tensors:
+    return {"loss": losses.fsp((inputs["s1"], inputs["s2"]), (inputs["t1"], inputs["t2"]))}
+
+
+def _ft(**options: Any) -> Adapter:
+    """``ft`` with the gradient that the reference gives to a factor without direction."""
+    return lambda inputs, params, hyper: {
+        "loss": losses.ft(inputs["s"], inputs["t"], degenerate="published", **options)
+    }
+
+
+def _ft_attention(inputs: Tensors, params: Tensors, hyper: dict[str, Any]) -> Tensors:
+    distance = {1: "l1", 2: "square"}[hyper["p2"]]
+    options = {"power": float(hyper["p1"]), "distance": distance}
+    return {"loss": losses.ft(inputs["s"], inputs["t"], form="attention", **options)}
+
+
+def _paraphraser(inputs: Tensors, params: Tensors, hyper: dict[str, Any]) -> Tensors:
+    t = inputs["t"]
+    module = Paraphraser(t.shape[1], len(params["encoder.6.bias"]))
+    found = functional_call(module, params, (t,))
+    encoder = {name.removeprefix("encoder."): x for name, x in params.items() if name.startswith("encoder.")}
+    factor = functional_call(module.encoder, encoder, (t,))
+    return {"factor": factor, "reconstruction": found, "loss": torch.nn.functional.mse_loss(found, t)}
+
+
+def _translator(inputs: Tensors, params: Tensors, hyper: dict[str, Any]) -> Tensors:
+    module = Translator(inputs["s"].shape[1], len(params["encoder.6.bias"]))
+    factor = functional_call(module, {name: x.clone() for name, x in params.items()}, (inputs["s"],))
+    return {"factor": factor, "loss": factor.square().mean()}  # only to have a gradient, as the record says
+
+
 FEATURES: dict[tuple[str, str], Adapter] = {
     ("fitnet", "hint_mse"): _plain(losses.fitnets),
     ("fitnet", "convreg"): _regressor,
@@ -102,5 +150,17 @@ FEATURES: dict[tuple[str, str], Adapter] = {
     ("pkt", "repdistiller"): _pkt,
     ("pkt", "official"): _pkt,
     ("pkt", "kdzoo_eps1e-6"): _pkt,
+    ("nst", "repdistiller"): _plain(losses.nst),
+    ("nst", "official_mxnet_transcribed"): _nst,
+    ("vid", "repdistiller"): _vid,
+    ("fsp", "repdistiller"): _fsp,
+    ("fsp", "kdzoo"): _fsp,
+    ("ft", "official"): _ft(),
+    ("ft", "kdzoo"): _ft(),
+    ("ft", "torchdistill_p1"): _ft(),
+    ("ft", "torchdistill_p2"): _ft(distance="norm"),
+    ("ft", "repdistiller"): _ft_attention,
+    ("ft", "paraphraser"): _paraphraser,
+    ("ft", "translator"): _translator,
 }
 """(method, variant) -> adapter."""

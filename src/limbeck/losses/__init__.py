@@ -13,10 +13,13 @@ from .dcd import dcd
 from .dist import dist
 from .dkd import dkd
 from .fitnets import fitnets
+from .fsp import fsp
+from .ft import ft
 from .itrd import itrd_correlation, itrd_mutual
 from .kd import kd
 from .label_smoothing import label_smoothing
 from .nkd import nkd
+from .nst import nst
 from .one import one, one_ensemble
 from .pkt import pkt
 from .rkd import rkd_angle, rkd_distance
@@ -28,6 +31,7 @@ from .sp import sp
 from .standardise import standardise
 from .tf_kd import tf_kd
 from .ttm import ttm, wttm
+from .vid import vid
 from .wsld import wsld
 
 __all__ = [
@@ -48,12 +52,15 @@ __all__ = [
     "dist",
     "dkd",
     "fitnets",
+    "fsp",
+    "ft",
     "itrd_correlation",
     "itrd_mutual",
     "kd",
     "label_smoothing",
     "learned_temperature",
     "nkd",
+    "nst",
     "one",
     "one_ensemble",
     "pkt",
@@ -69,6 +76,7 @@ __all__ = [
     "standardise",
     "tf_kd",
     "ttm",
+    "vid",
     "wsld",
     "wttm",
 ]

@@ -19,10 +19,13 @@ from .dist import DIST
 from .dkd import DKD
 from .dml import DML
 from .fitnets import FitNets
+from .fsp import FSP
+from .ft import FT
 from .itrd import ITRD
 from .kd import KD
 from .label_smoothing import LabelSmoothing
 from .nkd import NKD
+from .nst import NST
 from .one import ONE
 from .pkt import PKT
 from .rkd import RKD
@@ -33,6 +36,7 @@ from .sdd import SDDDKD, SDDKD, SDDNKD
 from .sp import SP
 from .tf_kd import TfKD
 from .ttm import TTM, WTTM
+from .vid import VID
 from .wsld import WSLD
 
 METHODS: dict[str, type[Method]] = {
@@ -57,6 +61,10 @@ METHODS: dict[str, type[Method]] = {
     "dcd": DCD,
     "rrd": RRD,
     "itrd": ITRD,
+    "nst": NST,
+    "vid": VID,
+    "fsp": FSP,
+    "ft": FT,
     "sp": SP,
     "cc": CC,
     "rkd": RKD,
@@ -87,7 +95,7 @@ def resolve(method: str | type[Method] | Method, options: Mapping[str, Any] | No
         2.0
         >>> resolve("bicdk")
         Traceback (most recent call last):
-        limbeck.errors.ConfigError: no method 'bicdk'; expected 'bickd' (all: ..., bickd, ...)
+        limbeck.errors.ConfigError: no method 'bicdk'; expected 'bickd'
     """
     options = dict(options or {})
     if isinstance(method, Method):
@@ -156,10 +164,13 @@ __all__ = [
     "DIST",
     "DKD",
     "DML",
+    "FSP",
+    "FT",
     "ITRD",
     "KD",
     "METHODS",
     "NKD",
+    "NST",
     "ONE",
     "PKT",
     "RKD",
@@ -170,6 +181,7 @@ __all__ = [
     "SDDNKD",
     "SP",
     "TTM",
+    "VID",
     "WSLD",
     "WTTM",
     "BicKD",

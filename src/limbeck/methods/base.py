@@ -104,7 +104,7 @@ class Method(nn.Module):
     status: ClassVar[Status]
     needs: ClassVar[frozenset[str]] = frozenset({"logits"})
     label_weight: ClassVar[float] = 1.0
-    weight: ClassVar[float] = 1.0
+    weight: float = 1.0
     across_batch: ClassVar[bool] = False
     head: ClassVar[bool] = False
 
@@ -169,7 +169,10 @@ class Method(nn.Module):
         return None
 
     def initial(self, student: Signals, teacher: Signals | None, batch: Batch) -> Terms:
-        """Named terms of the initialisation stage, the only ones trained there; arguments as ``forward``."""
+        """Named terms of the initialisation stage, the only ones trained there; arguments as ``forward``.
+
+        The method's weight plays no part in them, as in published two-stage training.
+        """
         return {}
 
     def networks(self) -> dict[str, nn.Module]:

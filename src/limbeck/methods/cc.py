@@ -24,8 +24,8 @@ class CC(FeatureMethod):
     neighbouring samples' differences, weight 0.02. It has no kernel and depends on the order of the batch.
 
     Example:
-        >>> CC().term_weights(), CC(form="neighbours").term_weights()
-        ({'cc': 100.0}, {'cc': 0.02})
+        >>> CC().weight, CC(form="neighbours").weight
+        (100.0, 0.02)
     """
 
     name = "cc"
@@ -45,8 +45,9 @@ class CC(FeatureMethod):
     embeddings_s: nn.ModuleList
     embeddings_t: nn.ModuleList
 
-    def term_weights(self) -> dict[str, float]:
-        return {self.name: WEIGHTS[self.options.form]}
+    def __init__(self, **options: object) -> None:
+        super().__init__(**options)
+        self.weight = WEIGHTS[self.options.form]
 
     def prepare(self, student: Layout, teacher: Layout | None, setting: Setting) -> None:
         pairs, size = self.embeddings(student, teacher), self.options.width
@@ -62,4 +63,4 @@ class CC(FeatureMethod):
         else:
             embeddings = zip(self.embeddings_s, self.embeddings_t, pairs, strict=True)
             values = [cc_neighbours(one(s), other(t)) for one, other, (s, t) in embeddings]
-        return {self.name: Term(sum(values[1:], values[0]), self.term_weights()[self.name])}
+        return {self.name: Term(sum(values[1:], values[0]))}

@@ -46,7 +46,7 @@ class FitNets(FeatureMethod):
         pairs = self.stages(student, teacher)
         if not (self.options.student_layers or self.options.teacher_layers):
             middle = (len(pairs) - 1) // 2
-            pairs = pairs[middle : middle + 1]
+            pairs, self.choices = pairs[middle : middle + 1], ()
         self.regressors = nn.ModuleList(self._regressor(pair) for pair in pairs)
         self.compare(pairs, [str(regressor) for regressor in self.regressors])
 

@@ -60,15 +60,17 @@ class FeatureMethod(Method):
             ModelError: a network has no stages, or a layer that was named does not exist.
             ConfigError: layers were named for both networks, but not equally many.
         """
-        return self._paired(student, teacher, _stages(student), _stages(self.network(teacher)))
+        return self.paired(student, teacher, student.stages, self.network(teacher).stages)
 
-    def deepest(self, student: Layout, teacher: Layout | None) -> tuple[Pair, ...]:
-        """The last stage of each network; the embedding where a network has no stages.
+    def deepest(self, student: Layout, teacher: Layout | None, *, embedding: bool = True) -> tuple[Pair, ...]:
+        """The last stage of each network; with ``embedding``, that where a network has no stages.
 
         Raises:
             As ``stages``.
         """
-        return self._paired(student, teacher, _last(student), _last(self.network(teacher)))
+        networks = (student, self.network(teacher))
+        ours, theirs = (n.stages[-1:] or (_embedding(n) if embedding else ()) for n in networks)
+        return self.paired(student, teacher, ours, theirs)
 
     def embeddings(self, student: Layout, teacher: Layout | None) -> tuple[Pair, ...]:
         """What the classifier of each network reads.
@@ -76,7 +78,7 @@ class FeatureMethod(Method):
         Raises:
             As ``stages``.
         """
-        return self._paired(student, teacher, _embedding(student), _embedding(self.network(teacher)))
+        return self.paired(student, teacher, _embedding(student), _embedding(self.network(teacher)))
 
     def network(self, teacher: Layout | None) -> Layout:
         """What is known of the teacher, or an error that names the method."""
@@ -87,9 +89,14 @@ class FeatureMethod(Method):
             )
         return teacher
 
-    def _paired(
+    def paired(
         self, student: Layout, teacher: Layout | None, automatic: Sequence[str], other: Sequence[str]
     ) -> tuple[Pair, ...]:
+        """Pairs from these automatic choices for the two networks, or from the layers named by hand.
+
+        Raises:
+            As ``stages``.
+        """
         teacher = self.network(teacher)
         o = self.options
         if o.student_layers and o.teacher_layers and len(o.student_layers) != len(o.teacher_layers):
@@ -183,12 +190,22 @@ def full(x: Tensor) -> Tensor:
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
-def _stages(network: Layout) -> tuple[str, ...]:
-    return network.stages
+def stem(network: Layout) -> tuple[str, ...]:
+    """The layer that the first stage reads, where it has layers of its own; otherwise none.
 
-
-def _last(network: Layout) -> tuple[str, ...]:
-    return network.stages[-1:] or _embedding(network)
+    Example:
+        >>> import torch
+        >>> from limbeck.models import build
+        >>> from limbeck.taps import layout
+        >>> network = build("resnet8", classes=10, channels=1, size=(16, 16))
+        >>> stem(layout(network, torch.zeros(1, 1, 16, 16)))
+        ('relu',)
+    """
+    names = [layer.name for layer in network.layers]
+    for i, name in enumerate(names):
+        if network.stages and name.startswith(network.stages[0] + "."):
+            return tuple(names[i - 1 : i])
+    return ()
 
 
 def _embedding(network: Layout) -> tuple[str, ...]:

@@ -198,7 +198,7 @@ class Learner(nn.Module):
                 s, t = _standardised(s), None if t is None else _standardised(t)
             for name, term in (method.initial if starting else method)(s, t, b).items():
                 key = name if name == method.name else f"{method.name}.{name}"
-                terms[key] = Term(term.value, weight * term.weight)
+                terms[key] = term if starting else Term(term.value, weight * term.weight)
         return terms
 
 
