@@ -1,0 +1,68 @@
+"""Tables of a finished study as Markdown, for docs/results.
+
+    python benchmarks/studies/markdown.py runs/confidence --metrics entropy confidence accuracy nll ece
+
+One table for each pair and data setting: mean ± half of the 95 % interval over seeds, and for each baseline the paired
+difference of the first metric with the verdict after Holm's correction.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+PERCENT = ("accuracy", "ece", "confidence", "macro_recall", "top5")
+
+
+def number(metric: str, row: dict[str, Any]) -> str:
+    """``mean ± half width`` in the metric's own unit."""
+    if row["mean"] is None:
+        return "–"
+    scale, digits = (100, 1) if metric in PERCENT else (1, 3)
+    half = "" if row["low"] is None else f" ± {scale * (row['high'] - row['low']) / 2:.{digits}f}"
+    return f"{scale * row['mean']:.{digits}f}{half}"
+
+
+def difference(metric: str, found: dict[str, Any] | None) -> str:
+    """The paired difference, its interval and the corrected verdict."""
+    if found is None or found["mean"] is None:
+        return "–"
+    scale, digits = (100, 1) if metric in PERCENT else (1, 3)
+    low, high = (scale * found[end] for end in ("low", "high"))
+    p = "" if found["p_holm"] is None else f", p {found['p_holm']:.2g}"
+    return (
+        f"{scale * found['mean']:+.{digits}f} ({low:+.{digits}f} to {high:+.{digits}f}{p}) {found['verdict']}"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("study", type=Path)
+    parser.add_argument("--metrics", nargs="+", required=True)
+    options = parser.parse_args()
+    study = json.loads((options.study / "study.json").read_text())
+    found = {
+        (c["pair"], c["setting"], c["metric"]): {m["method"]: m for m in c["methods"]}
+        for c in study["comparisons"]
+    }
+    first = options.metrics[0]
+    for pair, setting in dict.fromkeys((c["pair"], c["setting"]) for c in study["comparisons"]):
+        groups = {metric: found[pair, setting, metric] for metric in options.metrics}
+        baselines = [b for b in study["baselines"] if b in groups[first]]
+        print(f"\n**{pair}, {setting}**\n")
+        print(
+            "| method | "
+            + " | ".join([*options.metrics, *(f"{first} against {b}" for b in baselines)])
+            + " |"
+        )
+        print("| --- |" + " --- |" * (len(options.metrics) + len(baselines)))
+        for method, row in groups[first].items():
+            cells = [number(m, groups[m][method]) for m in options.metrics]
+            cells += [difference(first, row["against"].get(b)) for b in baselines]
+            print(f"| {method} | " + " | ".join(cells) + " |")
+
+
+if __name__ == "__main__":
+    main()
