@@ -8,7 +8,7 @@ from ..runs import Run
 from .config import StudyConfig
 from .grid import Cell, Grid
 from .runner import pending
-from .space import GridSearch, parse_space
+from .tuning import runs
 
 
 def show(study: StudyConfig, workers: int) -> None:
@@ -31,7 +31,7 @@ def show(study: StudyConfig, workers: int) -> None:
     rows = [[name, str(len(values)), ", ".join(values)] for name, values in axes.items()]
     table("Grid", ["axis", "", "values"], rows, right=3)
     print()
-    tuning = tuning_runs(grid)
+    tuning = runs(grid)
     for kind in ("teacher", "student"):
         members = [cell for cell in cells if cell.kind == kind]
         done = sum(cell.key not in left and (cell.folder / "run.json").is_file() for cell in members)
@@ -49,22 +49,6 @@ def show(study: StudyConfig, workers: int) -> None:
         )
     else:
         print("No run is finished: the time is told when the first ones are.")
-
-
-def tuning_runs(grid: Grid) -> int:
-    """Runs that tuning takes."""
-    settings = grid.study.tuning
-    if settings is None:
-        return 0
-    groups = len(grid.groups) if settings.scope == "group" else 1
-    trials = 0
-    for origin in grid.origin.values():
-        if (values := settings.space.get(origin)) is not None:
-            space = parse_space(values, f"tuning.space.{origin}")
-            lists = {key: axis for key, axis in space.items() if isinstance(axis, list)}
-            full = len(lists) == len(space)
-            trials += len(GridSearch(lists, settings.trials, 0).ask()) if full else settings.trials
-    return groups * trials * len(settings.seeds)
 
 
 def seconds(cells: list[Cell]) -> Mapping[str, float]:

@@ -69,14 +69,12 @@ class Queue:
         self.going: dict[str, Cell] = {}
         self.failed: set[str] = set()
 
-    def take(self, teacher: str | None = None) -> Cell | None:
-        """The next run that can start, preferably of this teacher."""
-        ready = [
-            c for c in self.waiting.values() if not (c.teacher in self.waiting or c.teacher in self.going)
-        ]
-        if not ready:
+    def take(self) -> Cell | None:
+        """The next run that can start; in order, so that methods that are compared run side by side."""
+        open_ = self.waiting.keys() | self.going.keys()
+        cell = next((cell for cell in self.waiting.values() if cell.teacher not in open_), None)
+        if cell is None:
             return None
-        cell = next((c for c in ready if teacher is not None and c.teacher == teacher), ready[0])
         self.going[cell.key] = self.waiting.pop(cell.key)
         return cell
 
@@ -108,7 +106,6 @@ class Worker:
     def __init__(self, number: int, log: IO[bytes], options: dict[str, Any], lock: int | None) -> None:
         self.number = number
         self.cell: Cell | None = None
-        self.teacher: str | None = None
         self._buffer = b""
         self.process = subprocess.Popen(
             [sys.executable, "-m", "limbeck.study.worker"],
@@ -131,7 +128,7 @@ class Worker:
 
     def give(self, cell: Cell) -> None:
         """Hand over a run."""
-        self.cell, self.teacher = cell, cell.teacher or self.teacher
+        self.cell = cell
         self._write({"key": cell.key, "config": cell.config.model_dump(mode="json")})
 
     def messages(self) -> Iterator[dict[str, Any]] | None:
@@ -194,7 +191,7 @@ class LocalPool:
             worker = self.workers.get(number)
             if worker is not None and worker.cell is not None:
                 continue
-            cell = queue.take(None if worker is None else worker.teacher)
+            cell = queue.take()
             if cell is None:
                 return
             if worker is None:

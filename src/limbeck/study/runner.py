@@ -60,12 +60,21 @@ class Crew:
         metric: shown when a run is finished.
         keep_checkpoints: keep the training state of finished runs.
         again: the command that goes on after a stop.
+        planned: runs in all, as far as that is known.
     """
 
     def __init__(
-        self, folder: Path, options: Options, metric: str, keep_checkpoints: bool = False, again: str = ""
+        self,
+        folder: Path,
+        options: Options,
+        metric: str,
+        *,
+        keep_checkpoints: bool = False,
+        again: str,
+        planned: int = 0,
     ) -> None:
         self.folder, self.options, self.metric, self.again = folder, options, metric, again
+        self.planned = planned
         self.keep_checkpoints = keep_checkpoints
         self.failures: dict[str, str] = {}
         self._counted: set[str] = set()
@@ -92,7 +101,7 @@ class Crew:
             else:
                 self._pool = LocalPool(self.options.workers, self.folder / "logs", options, lock)
             try:
-                with View(self._said) as self._view:
+                with View(self._said, self.planned) as self._view:
                     yield
             finally:
                 self._pool.close()
@@ -140,7 +149,14 @@ def run_study(study: StudyConfig, options: Options = ALONE) -> dict[str, str]:
     folder = study.folder
     grid = Grid(study)
     cells = grid.all()
-    crew = Crew(folder, options, study.metrics[0], study.keep_checkpoints, f"limbeck study {folder}")
+    crew = Crew(
+        folder,
+        options,
+        study.metrics[0],
+        keep_checkpoints=study.keep_checkpoints,
+        again=f"limbeck study {folder}",
+        planned=len(cells) + tuning.runs(grid),
+    )
     with crew.working():
         pending(
             list(grid.teachers.values()) if study.tuning else cells

@@ -11,12 +11,13 @@ from typing import Any
 from ..config import RunConfig, dump, parse
 from ..errors import RunError
 from ..files import write_json, write_text
+from ..methods import resolve
 from ..runs import Run
 from .config import Overrides, StudyConfig, merge
 from .grid import Cell, Grid, of_run
 from .results import LOWER_IS_BETTER, plain
 from .runner import ALONE, Crew, Options
-from .space import Range, Search, Space, Trial, parse_space, search
+from .space import GridSearch, Range, Search, Space, Trial, parse_space, search
 
 Chosen = dict[tuple[str, str, str], Overrides]
 """Tuned overrides by pair, data setting and method."""
@@ -85,6 +86,22 @@ def run_all(tuners: Sequence[Tuner], train: Callable[[list[Cell]], None]) -> Non
         train(cells)
         for tuner in tuners:
             tuner.tell()
+
+
+def runs(grid: Grid) -> int:
+    """Runs that tuning takes."""
+    settings = grid.study.tuning
+    if settings is None:
+        return 0
+    groups = len(grid.groups) if settings.scope == "group" else 1
+    trials = 0
+    for origin in grid.origin.values():
+        if (values := settings.space.get(origin)) is not None:
+            space = parse_space(values, f"tuning.space.{origin}")
+            lists = {key: axis for key, axis in space.items() if isinstance(axis, list)}
+            full = len(lists) == len(space)
+            trials += len(GridSearch(lists, settings.trials, 0).ask()) if full else settings.trials
+    return groups * trials * len(settings.seeds)
 
 
 def tune(grid: Grid, crew: Crew) -> Chosen:
@@ -236,6 +253,8 @@ def tune_run(
             key = f"trial{trial.number}/seed{seed}"
             more = {"seed": seed, "output": str(folder / key), "title": f"trial {trial.number}"}
             run = parse({**values, **more, "group": "tuning"})
+            for method in run.methods:
+                resolve(method.name, method.options)  # a wrong option is told before anything is trained
             made.append(
                 Cell(
                     key,
@@ -253,7 +272,8 @@ def tune_run(
         return made
 
     tuner = Tuner(find, cells, metric)
-    crew = Crew(folder, options, metric, again="the same command")
+    planned = trials * len(seeds)
+    crew = Crew(folder, options, metric, again="the same command", planned=planned)
     with crew.working():
         run_all([tuner], crew.train)
     best = tuner.best

@@ -17,15 +17,18 @@ class View:
 
     Args:
         result: says in a few words what came out of a finished run.
+        planned: runs in all, as far as that is known.
         stream: where; standard error by default.
     """
 
     def __init__(
         self,
         result: Callable[[Cell], str],
+        planned: int = 0,
         stream: IO[str] | None = None,
     ) -> None:
-        self.total, self.done, self.result = 0, 0, result
+        self.total, self.done, self.result = planned, 0, result
+        self._asked = 0
         self.stream = stream or sys.stderr
         self.failed = 0
         self._new = 0
@@ -65,8 +68,9 @@ class View:
             print(text, file=self.stream, flush=True)
 
     def more(self, runs: int, done: int) -> None:
-        """Further runs were planned, of which some are done already."""
-        self.total, self.done = self.total + runs, self.done + done
+        """Further runs are asked for, of which some are done already."""
+        self._asked, self.done = self._asked + runs, self.done + done
+        self.total = max(self.total, self._asked)
         if self._bars is not None:
             self._bars.update(self._all, total=self.total, completed=self.done)
 

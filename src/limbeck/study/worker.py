@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-KEPT = 4
-"""Data sets and teachers that a worker remembers."""
+DATA, TEACHERS = 4, 8
+"""How many data sets and teachers a worker keeps."""
 
 
 class Relay(Progress):
@@ -83,7 +83,7 @@ class Workshop:
 
     def __init__(self, allow_code: Collection[str] = (), keep_checkpoints: bool = False) -> None:
         self.allow_code, self.keep_checkpoints = tuple(allow_code), keep_checkpoints
-        self._data, self._teachers = Shelf(KEPT), Shelf(KEPT)
+        self._data, self._teachers = Shelf(DATA), Shelf(TEACHERS)
 
     def run(self, config: RunConfig, progress: Progress) -> Run:
         """A finished run of this configuration: as it lies, resumed, or trained now."""
