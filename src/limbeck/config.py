@@ -43,7 +43,9 @@ class TeacherConfig(Section):
     run: str | None = Field(None, description="folder of a finished run")
     checkpoint: Literal["last", "best"] = "last"
     model: ModelConfig | None = None
-    cache: Literal["none", "memory"] = "none"
+    cache: Literal["none", "memory", "plain_view", "first_view"] = "none"
+    budget: int | None = Field(None, ge=1, description="training samples that the teacher may be asked about")
+    rest: Literal["refuse", "labels", "leave_out"] = Field("refuse", description="training samples beyond it")
     renormalise: bool = False
 
     @model_validator(mode="after")
@@ -53,6 +55,14 @@ class TeacherConfig(Section):
         model = self.model
         if model is not None and model.weights is None and model.options.get(PRETRAINED) is not True:
             raise ValueError("teacher.model needs weights: an untrained network teaches nothing")
+        return self
+
+    @model_validator(mode="after")
+    def _affordable(self) -> TeacherConfig:
+        if self.budget is not None and self.cache == "none":
+            raise ValueError("teacher.budget needs a teacher that is asked once: set teacher.cache=memory")
+        if self.rest != "refuse" and self.budget is None:
+            raise ValueError(f"teacher.rest={self.rest} says what to do beyond teacher.budget: set it too")
         return self
 
 

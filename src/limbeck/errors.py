@@ -62,6 +62,10 @@ class GuardError(LimbeckError):
     """A start-up guard found a fault that would have spoiled the run silently."""
 
 
+class BudgetError(LimbeckError):
+    """A teacher was to be asked about more samples than it may be."""
+
+
 class DependencyError(LimbeckError):
     """An optional package is needed and not installed."""
 

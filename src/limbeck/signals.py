@@ -49,6 +49,21 @@ class Batch:
             move(self.mixing),
         )
 
+    def rows(self, rows: Tensor) -> Batch:
+        """The batch of these rows only, by position or mask."""
+
+        def take(x: Tensor | None) -> Tensor | None:
+            return None if x is None else x[rows]
+
+        return Batch(
+            self.inputs[rows],
+            self.labels[rows],
+            self.ids[rows],
+            self.epoch,
+            take(self.mixed_labels),
+            take(self.mixing),
+        )
+
     def __len__(self) -> int:
         return int(self.ids.shape[0])
 

@@ -111,3 +111,26 @@ def test_stopped_and_resumed(config: Path, tmp_path: Path) -> None:
     done = launch("distill", "--resume", path)
     assert done.returncode == 0, done.stderr
     assert (path / "student.safetensors").read_bytes() == (whole / "student.safetensors").read_bytes()
+
+
+def test_answers_about_some_samples_are_shared(config: Path, tmp_path: Path) -> None:
+    bought = ["teacher.cache=first_view", "teacher.budget=101", "teacher.rest=labels", "methods=[dkd, dist]"]
+    alone = limbeck("distill", config, *bought, "--output", tmp_path / "one")
+    assert alone.returncode == 0, alone.stderr
+    done = launch("distill", config, *bought, "--output", tmp_path / "two")
+    assert done.returncode == 0, done.stderr
+    assert_close(tmp_path / "two", tmp_path / "one")
+    one, two = (load_file(tmp_path / name / "answers.safetensors") for name in ("one", "two"))
+    assert torch.equal(one["ids"], two["ids"])
+    torch.testing.assert_close(one["logits"], two["logits"], rtol=1e-5, atol=1e-5)
+    calls = [json.loads((tmp_path / n / "run.json").read_text())["teacher"]["calls"] for n in ("one", "two")]
+    assert calls[0]["training"] == calls[1]["training"] == 101
+
+
+def test_tuples_are_shared_whole(config: Path, tmp_path: Path) -> None:
+    words = ["methods=[{name: comparative_kd, sampler: tuples, group_size: 4}]", "label_weight=1"]
+    alone = limbeck("distill", config, *words, "--output", tmp_path / "one")
+    assert alone.returncode == 0, alone.stderr
+    done = launch("distill", config, *words, "--output", tmp_path / "two")
+    assert done.returncode == 0, done.stderr
+    assert_close(tmp_path / "two", tmp_path / "one")

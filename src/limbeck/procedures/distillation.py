@@ -10,7 +10,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from ..signals import Batch, Signals
-from ..teachers import LiveTeacher, Teacher
+from ..teachers import Calls, LiveTeacher, Teacher
+from ..training.gather import world
 from ..training.learner import Learner
 from .base import Update
 
@@ -22,6 +23,7 @@ class Distillation:
         learner: the student with its methods.
         teacher: who teaches, or None when no method needs a teacher.
         autocast: context in which the teacher runs, such as ``accelerator.autocast``.
+        calls: where samples that a live teacher is asked about are counted, over all processes.
     """
 
     def __init__(
@@ -29,10 +31,12 @@ class Distillation:
         learner: Learner,
         teacher: Teacher | None,
         autocast: Callable[[], AbstractContextManager[Any]] = nullcontext,
+        calls: Calls | None = None,
     ) -> None:
         self.players: dict[str, nn.Module] = {"student": learner}
         self.learner = learner
         self.teacher, self.autocast = teacher, autocast
+        self.calls = Calls() if calls is None else calls
 
     def step(self, batch: Batch) -> Iterator[Update]:
         """Ask the teacher once, then one update of the student."""
@@ -40,6 +44,7 @@ class Distillation:
         others: dict[int, tuple[Batch, Signals]] = {}
         if self.teacher is not None:
             with self.autocast():
+                self._count(len(batch))
                 signals = self.teacher.signals(batch)
                 others = self.seconds(batch)
         yield Update("student", self.players["student"](batch, signals, others))
@@ -58,6 +63,7 @@ class Distillation:
             return learner.task.signals(learner.task.call(student, replace(batch, inputs=inputs))).logits
 
         def ask_teacher(inputs: Tensor) -> Tensor:
+            self._count(len(inputs))
             return live.differentiable(replace(batch, inputs=inputs)).logits
 
         modes = {module: module.training for module in student.modules()}
@@ -67,11 +73,18 @@ class Distillation:
         finally:
             for module, mode in modes.items():
                 module.training = mode
+        self._count(sum(len(other) for other in wanted.values()))
         return {i: (other, live.signals(other)) for i, other in wanted.items()}
 
+    def _count(self, samples: int) -> None:
+        """A remembered teacher is not asked in a step, and every process has an equal share of a batch."""
+        if isinstance(self.teacher, LiveTeacher):
+            self.calls.spend(samples * world())
+
     def state_dict(self) -> dict[str, Any]:
-        """Nothing beside the learner's own state."""
-        return {}
+        """How often the teacher was asked; the learner has its own state."""
+        return {"calls": self.calls.state()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Nothing to restore."""
+        """Restore what ``state_dict`` gave."""
+        self.calls.restore(state.get("calls", {}))

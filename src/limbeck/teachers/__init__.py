@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Protocol, runtime_checkable
 
 from ..signals import Batch, Signals
+from .calls import Calls
 from .live import Inputs, LiveTeacher
 from .memory import MemoryTeacher
 
@@ -24,4 +25,4 @@ class Teacher(Protocol):
         ...
 
 
-__all__ = ["Inputs", "LiveTeacher", "MemoryTeacher", "Teacher"]
+__all__ = ["Calls", "Inputs", "LiveTeacher", "MemoryTeacher", "Teacher"]

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..data.loader import Loader
 from ..signals import Batch, Signals
 from ..tasks import Classification
 from .gather import world
@@ -17,22 +16,22 @@ from .gather import world
 @torch.no_grad()
 def predict(
     ask: Callable[[Batch], Signals],
-    loader: Loader,
+    batches: Iterable[Batch],
     task: Classification,
     device: torch.device,
     memory_format: torch.memory_format | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Logits ``(N, K)`` in float32 and labels ``(N,)`` of a whole split, in sample order, on the CPU.
+    """Logits ``(N, K)`` in float32 and labels ``(N,)`` of all samples, in the order of ids, on the CPU.
 
     Args:
         ask: a network as a function from batch to signals.
-        loader: plain views of the split, each sample once over all processes.
+        batches: each sample once over all processes, and equally many batches on each.
         task: says which rows count.
         device: where to compute.
         memory_format: of the images.
     """
     found: list[tuple[Tensor, Tensor, Tensor]] = []
-    for batch in loader.epoch(0):
+    for batch in batches:
         moved = batch.to(device, memory_format)
         logits = ask(moved).logits
         found.append((batch.ids, logits.float().cpu(), task.rows(moved).labels.cpu()))

@@ -78,7 +78,8 @@ def inspect(
                 return [*found, inputs]
             found.append(inputs)
             signals = teacher.signals(batch)
-            found.append(_teacher_loaded(teacher, task, held_out))
+            itself = teacher.teacher if isinstance(teacher, MemoryTeacher) else teacher
+            found.append(_teacher_loaded(itself, task, held_out))
         elif learner.needs:
             return [
                 *found,

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..errors import ConfigError, suggest
 from ..losses import standardise
@@ -187,13 +187,17 @@ class Learner(nn.Module):
             if starting and -self.epoch > method.initial_epochs:
                 continue
             s, t, b = signals, teacher, rows
+            known = None if t is None or not method.needs else t.extra.get("known")
             if seconds and i in seconds and t is not None:
                 s, t = (
                     replace(x, extra={**x.extra, "second": other})
                     for x, other in zip((s, t), seconds[i], strict=True)
                 )
-            if method.across_batch and world() > 1:
+            if (method.across_batch or known is not None) and world() > 1:
                 s, t, b = _gathered(method, s, t, b)
+                known = None if known is None else gather(known.to(torch.uint8)).bool()
+            if known is not None and t is not None:
+                s, t, b = _answered(s, t, b, known)
             if self.standardised[i]:
                 s, t = _standardised(s), None if t is None else _standardised(t)
             for name, term in (method.initial if starting else method)(s, t, b).items():
@@ -215,6 +219,20 @@ def _check(method: Method, schedule: Mapping[str, Ramp]) -> None:
                 type(method)(**{**method.options.model_dump(), name: value})
             elif value < 0:
                 raise ConfigError(f"the weight of {method.name} leads below 0", got=value)
+
+
+def _answered(
+    student: Signals, teacher: Signals, rows: Batch, known: Tensor
+) -> tuple[Signals, Signals, Batch]:
+    """The rows that the teacher was asked about."""
+
+    def of(x: Signals) -> Signals:
+        return Signals(x.logits[known], {name: f[known] for name, f in x.features.items()}, x.extra)
+
+    mixed = None if rows.mixed_labels is None else rows.mixed_labels[known]
+    mixing = None if rows.mixing is None else rows.mixing[known]
+    batch = Batch(rows.inputs, rows.labels[known], rows.ids[known], rows.epoch, mixed, mixing)
+    return of(student), of(teacher), batch
 
 
 def _standardised(signals: Signals) -> Signals:

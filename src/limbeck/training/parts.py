@@ -20,12 +20,13 @@ from ..methods.base import Method, Setting
 from ..seeds import derive
 from ..taps import Taps, layout
 from ..tasks import Classification
-from ..teachers import LiveTeacher, MemoryTeacher, Teacher
+from ..teachers import Calls, LiveTeacher, MemoryTeacher, Teacher
 from .evaluate import predict
 from .gather import rank, world
 from .guards import Guard, inspect
 from .learner import Learner, Use
 from .networks import feeds, make
+from .remembering import affordable, remember
 from .teaching import teacher_from
 from .trainer import accelerator
 
@@ -51,6 +52,8 @@ class Parts:
     ) -> None:
         self.config = config
         self.data = data if data is not None else _load(config)
+        self.calls = Calls(None if config.teacher is None else config.teacher.budget)
+        self.data, self.bought = affordable(config, self.data)
         self.task = Classification(len(self.data.classes))
         self.inputs = feeds(self.data)
         self.accelerator = accelerator(config.train)
@@ -116,21 +119,19 @@ class Parts:
         else:
             return None
         live = live.to(self.accelerator.device, self.memory_format)
-        if config.teacher is not None and config.teacher.cache == "memory":
-            if config.augment != type(config.augment)():
-                raise ConfigError(
-                    "teacher.cache=memory remembers one answer per sample, but augmentation changes the sample",
-                    fix="set teacher.cache=none, or switch augmentation off",
-                )
-            if missing := self.learner.needs - MemoryTeacher.capabilities:
-                names = ", ".join(m.name for m in self.learner._methods() if m.needs & missing)
-                raise ConfigError(
-                    f"teacher.cache=memory keeps logits only, but {names} needs {', '.join(sorted(missing))}",
-                    fix="set teacher.cache=none",
-                )
-            train = self.data.train
-            return MemoryTeacher(live, len(train), lambda: self.teacher_logits(train))
-        return live
+        if config.teacher is None or config.teacher.cache == "none":
+            return live
+        return remember(self, live, config.teacher)
+
+    @property
+    def augmented(self) -> bool:
+        """Whether a training sample looks another way in every epoch."""
+        return self.config.augment != type(self.config.augment)()
+
+    @property
+    def exact_views(self) -> bool:
+        """Whether the teacher's answers are about the very views that the student sees."""
+        return not (self.augmented and isinstance(self.teacher, MemoryTeacher))
 
     def _fit_taps(self, allow_code: Collection[str]) -> None:
         """Show the networks' layers to methods that look inside."""
@@ -216,13 +217,19 @@ class Parts:
     def inspect(self) -> list[Guard]:
         """The guards' findings."""
         device = self.accelerator.device
-        batch = next(self.loader.epoch(0)).to(device, self.memory_format)
+        batch = next(self.loader.epoch(0))
+        if self.bought is not None:
+            batch = self.loader.views.batch(self.bought[: len(batch)], 0)
+        batch = batch.to(device, self.memory_format)
         ids = torch.randperm(len(self.data.validation), generator=torch.Generator().manual_seed(0))[:GUARDED]
         held_out = self._loader(self.data.validation, train=False).views.plain(ids)
         self.learner.to(device)
         held_out = held_out.to(device, self.memory_format)
         with self.accelerator.autocast():
-            found = inspect(self.learner, self.live, self.task, batch, held_out, self.inputs)
+            asked = self.live if self.bought is None else self.teacher
+            found = inspect(self.learner, asked, self.task, batch, held_out, self.inputs)
+        if asked is not None:
+            self.calls.guards = len(held_out) + (len(batch) * world() if asked is self.live else 0)
         chosen = [
             Guard("layers", True, line) for method in self.learner._methods() for line in method.choices
         ]
@@ -245,7 +252,7 @@ class Parts:
         with self.accelerator.autocast():
             return predict(
                 lambda batch: self.task.signals(self.task.call(model, batch)),
-                self._loader(split, train=False),
+                self._loader(split, train=False).epoch(0),
                 self.task,
                 self.accelerator.device,
                 self.memory_format,
@@ -256,13 +263,13 @@ class Parts:
         live = self.live
         if live is None:
             return None
+        self.calls.saw(split.name, len(split))
 
         def ask() -> Tensor:
             with self.accelerator.autocast():
-                loader = self._loader(split, train=False)
-                return predict(live.signals, loader, self.task, self.accelerator.device, self.memory_format)[
-                    0
-                ]
+                batches = self._loader(split, train=False).epoch(0)
+                device = self.accelerator.device
+                return predict(live.signals, batches, self.task, device, self.memory_format)[0]
 
         return live.remember((split, self.accelerator.mixed_precision), ask)
 

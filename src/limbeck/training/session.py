@@ -6,6 +6,7 @@ import io
 import os
 from collections.abc import Callable, Collection
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,6 +28,7 @@ from .guards import Guard, enforce
 from .parts import Parts
 from .progress import Progress
 from .record import Record, environment, now
+from .remembering import keep
 from .trainer import RunInterrupted, Trainer
 
 
@@ -166,6 +168,7 @@ class Session:
         if main:
             self._claim(resume)
         try:
+            keep(self.parts, self.record.path / "answers.safetensors", resume)
             if not resume:
                 self._guard(on_guards)
             trainer = Trainer(
@@ -174,6 +177,7 @@ class Session:
                     self.parts.learner,
                     self.parts.teacher if self.parts.learner.needs else None,
                     self.parts.accelerator.autocast,
+                    self.parts.calls,
                 ),
                 self.parts.loader,
                 evaluate=lambda model: self.parts.scores(model, "validation"),
@@ -215,7 +219,8 @@ class Session:
             )
         self.record.open()
         if not resume:
-            (folder / "metrics.jsonl").unlink(missing_ok=True)
+            for old in ("metrics.jsonl", "answers.safetensors"):
+                (folder / old).unlink(missing_ok=True)
             self.record.text("config.yaml", dump(self.config))
             self.record.json("environment.json", environment())
 
@@ -315,6 +320,9 @@ class Session:
                     "name": live.name,
                     "parameters": live.parameters,
                     "path": None if config.teacher is None else config.teacher.run,
+                    "cache": "none" if config.teacher is None else config.teacher.cache,
+                    "exact_views": self.parts.exact_views,
+                    "calls": asdict(self.parts.calls),
                 },
                 "precision": self.parts.accelerator.mixed_precision.replace("no", "fp32"),
                 "processes": world(),

@@ -493,21 +493,7 @@ def _pieces(batch: Batch, count: int) -> list[Batch]:
     if count == 1:
         return [batch]
     rows = torch.arange(len(batch)).chunk(count)
-    return [_rows(batch, part) for part in rows if len(part)]
-
-
-def _rows(batch: Batch, rows: Tensor) -> Batch:
-    def take(x: Tensor | None) -> Tensor | None:
-        return None if x is None else x[rows]
-
-    return Batch(
-        batch.inputs[rows],
-        batch.labels[rows],
-        batch.ids[rows],
-        batch.epoch,
-        take(batch.mixed_labels),
-        take(batch.mixing),
-    )
+    return [batch.rows(part) for part in rows if len(part)]
 
 
 def _total(terms: Terms) -> Tensor:
