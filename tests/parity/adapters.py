@@ -254,6 +254,15 @@ CLASSIFICATION: dict[tuple[str, str], Adapter] = {
     ("dml", "kdzoo"): _kd("T"),
     ("one", "official_kl"): _one_kl,
     ("one", "official_total"): _one_total,
+    ("ab", "repdistiller_single"): modules.ab,
+    ("ab", "repdistiller_three"): modules.ab,
+    ("ab", "torchdistill"): modules.ab_sum,
+    ("ab", "kdzoo_mean"): modules.ab_mean,
+    ("ofd", "official_sum"): modules.ofd("sum"),
+    ("ofd", "mdistiller"): modules.ofd("mean"),
+    ("ofd", "margin_from_bn"): modules.ofd_margin,
+    ("reviewkd", "hcl"): modules.hcl,
+    ("reviewkd", "abf"): modules.abf,
 }
 """(method, variant) -> adapter."""
 
@@ -270,20 +279,18 @@ UNSUPPORTED: dict[tuple[str, str] | str, str] = {
         "dml",
         "official_tf_transcribed",
     ): "adds 1e-8 inside the logarithm; equal to kdzoo where nothing is tiny",
+    ("ofd", "kdzoo"): "another toolkit's convention: margins from the batch, mean over elements",
+    ("sp", "torchdistill"): "a slip there: F.normalize(gram, 1) takes the L1 norm instead of rows' L2 norms",
+    ("rkd", "official_darkrank"): "another paper's loss (DarkRank) beside RKD in the same repository",
+    ("vid", "init"): "one constant; tests/methods/test_features.py has it",
+    ("fsp", "torchdistill"): "another loss: max-pooling, and norms of columns that are not squared",
     **dict.fromkeys(
         (
             "mlkd",
             "kdsvd",
             "bss",
-            "ab",
-            "ofd",
-            "reviewkd",
         ),
         LATER,
     ),
-    ("vid", "init"): "one constant; tests/methods/test_features.py has it",
-    ("fsp", "torchdistill"): "another loss: max-pooling, and norms of columns that are not squared",
-    ("sp", "torchdistill"): "a slip there: F.normalize(gram, 1) takes the L1 norm instead of rows' L2 norms",
-    ("rkd", "official_darkrank"): "another paper's loss (DarkRank) beside RKD in the same repository",
 }
 """(method, variant), or a whole method -> why it has no adapter."""

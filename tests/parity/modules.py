@@ -8,8 +8,11 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from limbeck import losses
 from limbeck.methods import CRD, DCD, ITRD, RRD, Method
+from limbeck.methods.ab import SCALE, stage_weights
 from limbeck.methods.base import Setting
+from limbeck.methods.reviewkd import ABF
 from limbeck.taps import Layout
 
 Tensors = dict[str, Tensor]
@@ -120,3 +123,49 @@ def crd_second_step(inputs: Tensors, params: Tensors, hyper: dict[str, Any]) -> 
     call(method, "contrast", tensors, inputs["s"], inputs["t"], *where)
     s, t = 0.5 * inputs["s"] + 0.1, 0.5 * inputs["t"] - 0.1  # what the record's notes say was fed next
     return _after(call(method, "contrast", tensors, s, t, *where), tensors)
+
+
+def ab(inputs: Tensors, params: Tensors, hyper: dict[str, Any]) -> Tensors:
+    stages = hyper["feat_num"]
+    keys = [("s", "t")] if stages == 1 else [(f"s{i}", f"t{i}") for i in range(stages)]
+    found = {
+        f"l{i}": SCALE * weight * losses.ab(inputs[s], inputs[t], margin=hyper["margin"])
+        for i, (weight, (s, t)) in enumerate(zip(stage_weights(stages), keys, strict=True))
+    }
+    return {"loss": sum(found.values(), torch.zeros(())), **found}
+
+
+def ab_mean(inputs: Tensors, params: Tensors, hyper: dict[str, Any]) -> Tensors:
+    value = losses.ab(inputs["s"], inputs["t"], margin=hyper["m"], reduction="sum")
+    return {"loss": value / inputs["s"].numel()}
+
+
+def ab_sum(inputs: Tensors, params: Tensors, hyper: dict[str, Any]) -> Tensors:
+    return {"loss": losses.ab(inputs["s"], inputs["t"], margin=hyper["margin"])}
+
+
+def ofd(reduction: Any) -> Any:
+    def adapter(inputs: Tensors, params: Tensors, hyper: dict[str, Any]) -> Tensors:
+        margin = inputs["margin"].flatten()
+        return {"loss": losses.ofd(inputs["s"], inputs["t"], margin, reduction=reduction)}
+
+    return adapter
+
+
+def ofd_margin(inputs: Tensors, params: Tensors, hyper: dict[str, Any]) -> Tensors:
+    margin = losses.ofd_margin(inputs["weight"], inputs["bias"])
+    dtype = inputs["weight"].dtype  # the margins are float32 by construction, ours and theirs
+    return {"margin": margin.to(dtype), "loss": margin.sum().to(dtype)}
+
+
+def hcl(inputs: Tensors, params: Tensors, hyper: dict[str, Any]) -> Tensors:
+    return {"loss": losses.hcl(inputs["s"], inputs["t"])}
+
+
+def abf(inputs: Tensors, params: Tensors, hyper: dict[str, Any]) -> Tensors:
+    x, y = inputs["x"], inputs["y"]
+    size = (2 * y.shape[2], 2 * y.shape[3])  # the records' output size is twice the residual's
+    module = ABF(hyper["in"], hyper["mid"], hyper["out"], hyper["fuse"]).to(x.dtype).train()
+    tensors = {name: p if p.requires_grad else p.clone() for name, p in params.items()}
+    out, residual = functional_call(module, tensors, (x, y if hyper["fuse"] else None, size))
+    return {"out": out, "residual": residual, "loss": out.square().mean() + residual.square().mean()}

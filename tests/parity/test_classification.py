@@ -41,7 +41,7 @@ def run(
     named = inputs | {f"param.{name}": x for name, x in params.items()}
     leaves = {name: x.requires_grad_() for name, x in named.items() if name in record["grads"]}
     outputs = CLASSIFICATION[record["method"], record["variant"]](inputs, params, record["hyper_parameters"])
-    found = torch.autograd.grad(outputs["loss"], list(leaves.values()), allow_unused=True)
+    found = torch.autograd.grad(outputs["loss"], list(leaves.values()), allow_unused=True) if leaves else ()
     zeros = (torch.zeros_like(x) if g is None else g for x, g in zip(leaves.values(), found, strict=True))
     return outputs, dict(zip(leaves, zeros, strict=True))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .ab import ab
 from .at import at
 from .bickd import bickd, bickd_class, bickd_sample
 from .cc import cc, cc_neighbours
@@ -20,8 +21,10 @@ from .kd import kd
 from .label_smoothing import label_smoothing
 from .nkd import nkd
 from .nst import nst
+from .ofd import ofd, ofd_margin
 from .one import one, one_ensemble
 from .pkt import pkt
+from .reviewkd import hcl
 from .rkd import rkd_angle, rkd_distance
 from .rld import rld
 from .rrd import rrd
@@ -35,6 +38,7 @@ from .vid import vid
 from .wsld import wsld
 
 __all__ = [
+    "ab",
     "at",
     "bickd",
     "bickd_class",
@@ -54,6 +58,7 @@ __all__ = [
     "fitnets",
     "fsp",
     "ft",
+    "hcl",
     "itrd_correlation",
     "itrd_mutual",
     "kd",
@@ -61,6 +66,8 @@ __all__ = [
     "learned_temperature",
     "nkd",
     "nst",
+    "ofd",
+    "ofd_margin",
     "one",
     "one_ensemble",
     "pkt",

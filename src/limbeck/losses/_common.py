@@ -99,7 +99,9 @@ class _Known(torch.autograd.Function):
 
 def _scaled(ctx: Any, upstream: Tensor) -> Tensor:
     (gradient,) = ctx.saved_tensors
-    found: Tensor = gradient * (upstream[:, None] if upstream.dim() else upstream)
+    if upstream.dim():
+        upstream = upstream.reshape(-1, *[1] * (gradient.dim() - 1))
+    found: Tensor = gradient * upstream
     return found if found.dtype == ctx.dtype else found.to(ctx.dtype)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..errors import ConfigError, suggest
+from .ab import AB
 from .at import AT
 from .base import Method, MethodOptions, Setting, Term, Terms
 from .bickd import BicKD
@@ -26,8 +27,10 @@ from .kd import KD
 from .label_smoothing import LabelSmoothing
 from .nkd import NKD
 from .nst import NST
+from .ofd import OFD
 from .one import ONE
 from .pkt import PKT
+from .reviewkd import ReviewKD
 from .rkd import RKD
 from .rld import RLD
 from .rrd import RRD
@@ -57,6 +60,9 @@ METHODS: dict[str, type[Method]] = {
     "bickd": BicKD,
     "fitnets": FitNets,
     "at": AT,
+    "ab": AB,
+    "ofd": OFD,
+    "reviewkd": ReviewKD,
     "crd": CRD,
     "dcd": DCD,
     "rrd": RRD,
@@ -155,6 +161,7 @@ def describe() -> list[dict[str, str]]:
 
 
 __all__ = [
+    "AB",
     "AT",
     "CC",
     "CRD",
@@ -171,6 +178,7 @@ __all__ = [
     "METHODS",
     "NKD",
     "NST",
+    "OFD",
     "ONE",
     "PKT",
     "RKD",
@@ -190,6 +198,7 @@ __all__ = [
     "LabelSmoothing",
     "Method",
     "MethodOptions",
+    "ReviewKD",
     "SampleCKD",
     "Setting",
     "Term",

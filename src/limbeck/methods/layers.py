@@ -62,6 +62,18 @@ class FeatureMethod(Method):
         """
         return self.paired(student, teacher, student.stages, self.network(teacher).stages)
 
+    def preacts(self, student: Layout, teacher: Layout | None) -> tuple[Pair, ...]:
+        """``stages``, each tapped before its last activation; layers named by hand are taken as they are.
+
+        Raises:
+            As ``stages``.
+            ModelError: a network's activations are no modules.
+        """
+        o, teacher = self.options, self.network(teacher)
+        ours = () if o.student_layers else student.before_activation()
+        theirs = () if o.teacher_layers else teacher.before_activation()
+        return self.paired(student, teacher, ours, theirs)
+
     def deepest(self, student: Layout, teacher: Layout | None, *, embedding: bool = True) -> tuple[Pair, ...]:
         """The last stage of each network; with ``embedding``, that where a network has no stages.
 
