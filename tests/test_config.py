@@ -181,6 +181,8 @@ def test_each_mistake_has_its_line(values: dict[str, Any], line: str) -> None:
         (b"student: cnn\ntrain: [1\n", "not valid YAML at line 3"),
         (b"\xff\xfe\x00", "cannot read"),
         (b"- a list\n", "got list"),
+        (b"student: cnn\nseed: 1\nseed: 2\n", "line 2: the key 'seed' stands twice"),
+        (b"student: cnn\ntrain: {epochs: 1, epochs: 2}\n", "'epochs' stands twice"),
         (b"student: !!python/name:os.system {}\n", "not valid YAML at line 1"),
     ],
 )

@@ -320,7 +320,16 @@ def dump(config: RunConfig) -> str:
 
 
 class _Loader(yaml.SafeLoader):
-    """Safe YAML in which 1e-3 is a number, as in YAML 1.2; PyYAML alone reads it as text."""
+    """Safe YAML in which 1e-3 is a number, as in YAML 1.2, and a key stands once; PyYAML alone takes the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        for (key, _), name in zip(node.value, keys, strict=False):
+            if keys.count(name) > 1 and name != "<<":
+                raise yaml.constructor.ConstructorError(
+                    problem=f"the key {name!r} stands twice", problem_mark=key.start_mark
+                )
+        return super().construct_mapping(node, deep)
 
 
 class _Dumper(yaml.SafeDumper):

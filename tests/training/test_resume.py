@@ -176,3 +176,23 @@ def test_another_teacher_is_refused(config: Path, whole: Path, teacher: Path, tm
     done = limbeck("distill", "--resume", path)
     assert done.returncode == 2
     assert "another teacher" in done.stderr
+
+
+def test_another_rate_is_refused_and_another_log_interval_is_not(
+    config: Path, whole: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "run"
+    process = start("distill", config, "--output", path)
+    wait_for(process, path / "metrics.jsonl")
+    process.send_signal(signal.SIGTERM)
+    process.communicate()
+    written = (path / "config.yaml").read_text()
+    assert "learning_rate: 0.02" in written
+    (path / "config.yaml").write_text(written.replace("learning_rate: 0.02", "learning_rate: 0.01"))
+    done = limbeck("distill", "--resume", path)
+    assert done.returncode == 2
+    assert "another configuration" in done.stderr
+    (path / "config.yaml").write_text(written.replace("checkpoint_every: 3", "checkpoint_every: 50"))
+    done = limbeck("distill", "--resume", path)
+    assert done.returncode == 0, done.stderr
+    assert (path / "student.safetensors").read_bytes() == (whole / "student.safetensors").read_bytes()

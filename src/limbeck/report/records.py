@@ -21,7 +21,6 @@ from ..errors import RunError
 Array = NDArray[Any]
 T = TypeVar("T", bound=BaseModel)
 
-_EVALUATE = "run `limbeck evaluate` on the run to write it again, or leave the run out"
 _LEAVE = "restore the file from a copy, or leave the run out"
 
 
@@ -186,7 +185,7 @@ def read(path: Path | str) -> Record:
         train=tuple(line for line in lines if line["kind"] == "train"),
         validation=tuple(line for line in lines if line["kind"] == "validation"),
         guards=_guards(path / "guards.json"),
-        results=_check(Results, _json(path / "results.json", _EVALUATE), path / "results.json", _EVALUATE)
+        results=_check(Results, _json(path / "results.json", _LEAVE), path / "results.json", _LEAVE)
         if finished
         else None,
         arrays=_arrays(path / "evaluation.npz") if finished else {},
@@ -291,7 +290,7 @@ def _guards(file: Path) -> tuple[Guard, ...]:
 
 def _arrays(file: Path) -> dict[str, Array]:
     if not file.is_file():
-        raise _damaged(file, "the file is missing", _EVALUATE)
+        raise _damaged(file, "the file is missing", _LEAVE)
     try:
         with file.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
@@ -305,8 +304,8 @@ def _arrays(file: Path) -> dict[str, Array]:
         zipfile.BadZipFile,
         zlib.error,
     ):
-        raise _damaged(file, "it is not a readable .npz archive of plain arrays", _EVALUATE) from None
+        raise _damaged(file, "it is not a readable .npz archive of plain arrays", _LEAVE) from None
     for name, array in arrays.items():
         if array.dtype.kind not in "biuf":
-            raise _damaged(file, f"{name} holds no numbers", _EVALUATE)
+            raise _damaged(file, f"{name} holds no numbers", _LEAVE)
     return arrays

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import json
 from collections.abc import Collection
 from functools import partial
 from typing import Any
@@ -29,6 +30,13 @@ from .networks import feeds, make
 from .remembering import affordable, remember
 from .teaching import teacher_from
 from .trainer import accelerator
+
+_FREE: Any = {
+    **dict.fromkeys(("name", "group", "output", "latency", "teacher"), True),
+    "data": {"path", "download"},
+    "train": {"checkpoint_every", "log_every", "guards", "threads", "workers", "tensorboard"},
+}
+"""What may differ when a run is resumed; teacher, data and methods are compared by what they are."""
 
 GUARDED = 256
 """Held-out samples that the guards look at."""
@@ -245,6 +253,9 @@ class Parts:
             "teacher": "" if live is None else live.fingerprint(),
             "training data": labels.hexdigest(),
             "method": " + ".join(_described(m) for m in self.learner._methods()) or "scratch",
+            "configuration": hashlib.sha256(
+                json.dumps(self.config.model_dump(mode="json", exclude=_FREE), sort_keys=True).encode()
+            ).hexdigest(),
         }
 
     def predict(self, model: nn.Module, split: Split) -> tuple[Tensor, Tensor]:
