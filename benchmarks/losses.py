@@ -118,6 +118,16 @@ def standardised(s: Tensor, t: Tensor, y: Tensor) -> Tensor:
     return F.kl_div(F.log_softmax(s / 2, 1), F.softmax(t / 2, 1), reduction="batchmean") * 4
 
 
+def mlkd_batch(s: Tensor, t: Tensor, y: Tensor) -> Tensor:
+    p, q = (s / 4).softmax(1), (t / 4).softmax(1)
+    return (q @ q.T - p @ p.T).square().sum() / len(s)
+
+
+def mlkd_class(s: Tensor, t: Tensor, y: Tensor) -> Tensor:
+    p, q = (s / 4).softmax(1), (t / 4).softmax(1)
+    return (q.T @ q - p.T @ p).square().sum() / s.shape[1]
+
+
 def sdd(s: Tensor, t: Tensor, y: Tensor) -> Tensor:
     s, t = (x.view(4, -1, x.shape[1]) for x in (s, t))
     right = t.argmax(2) == y[: s.shape[1]]
@@ -194,6 +204,8 @@ PAIRS: dict[str, tuple[Loss, Loss]] = {
     "wttm": (lambda s, t, y: losses.wttm(s, t), wttm),
     "rld": (losses.rld, rld),
     "sample_ckd": (lambda s, t, y: losses.sample_ckd(s, t), sample_ckd),
+    "mlkd_batch": (lambda s, t, y: losses.mlkd_batch(s, t), mlkd_batch),
+    "mlkd_class": (lambda s, t, y: losses.mlkd_class(s, t), mlkd_class),
     "sdd": (
         lambda s, t, y: losses.sdd(
             s.view(4, -1, s.shape[1]), t.view(4, -1, t.shape[1]), y[: len(y) // 4], base="kd"

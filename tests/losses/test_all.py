@@ -22,6 +22,8 @@ from limbeck.losses import (
     dkd,
     kd,
     label_smoothing,
+    mlkd_batch,
+    mlkd_class,
     nkd,
     rld,
     sample_ckd,
@@ -64,6 +66,8 @@ LOSSES = {
     "sample_ckd": plain(sample_ckd),
     "sample_ckd_cold": plain(sample_ckd, temperature=0.02),
     "tf_kd": teacher_free,
+    "mlkd_batch": plain(mlkd_batch),
+    "mlkd_class": plain(mlkd_class),
     "ctkd": plain(ctkd, temperature=torch.tensor(6.0, dtype=torch.float64)),
     "bickd": bickd,
     "bickd_sample": bickd_sample,
@@ -242,7 +246,9 @@ def test_backward_twice_gives_the_same(name):
     assert torch.equal(first, differentiate(loss, student))
 
 
-@pytest.mark.parametrize("loss", [kd, dist, cosine_similarity_kd, cswt, bickd, ttm, wttm, sample_ckd])
+@pytest.mark.parametrize(
+    "loss", [kd, dist, cosine_similarity_kd, cswt, bickd, ttm, wttm, sample_ckd, mlkd_batch]
+)
 @pytest.mark.parametrize(
     ("a", "b"), [((3, 4), (3, 5)), ((3, 4), (2, 4)), ((3,), (3,)), ((2, 3, 4), (2, 3, 4))]
 )

@@ -124,6 +124,8 @@ TRAINED: list[dict[str, Any]] = [
     *({"name": name} for name in OPTIONS if name != "rld"),
     {"name": "rld", "warmup": 0},
     {"name": "ctkd", "ramp": 1},
+    {"name": "mlkd"},
+    {"name": "mlkd", "form": "intended", "standardise": True},
     {"name": "sdd_kd", "scales": [1, 2, 4]},
     {"name": "sdd_dkd", "warmup": 0, "standardise": True},
     {"name": "sdd_nkd", "warmup": 0, "scales": [1]},

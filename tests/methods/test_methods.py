@@ -43,6 +43,11 @@ def test_every_method_gives_finite_named_terms_with_a_gradient(name, mixed):
     student, teacher, batch = draw(mixed)
     method = resolve(name)
     assert method.name == name
+    if overrides(method, "second"):
+        student.extra["second"], teacher.extra["second"] = (
+            Signals(student.logits * 0.5),
+            Signals(teacher.logits),
+        )
     terms = method(student, teacher if method.needs else None, batch)
     assert set(terms) == set(method.term_weights())
     assert all(isinstance(term, Term) and term.value.dim() == 0 for term in terms.values())

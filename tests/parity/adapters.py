@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from limbeck import losses
 from limbeck.losses import at, dist, dkd, fitnets, kd, one, one_ensemble
-from limbeck.methods import KD, ONE
+from limbeck.methods import KD, MLKD, ONE
 from limbeck.methods.fitnets import Regressor
 from limbeck.ramps import Ramp
 from limbeck.signals import Batch, Signals
@@ -134,6 +134,33 @@ def _ctkd(inputs: Tensors, params: Tensors, hyper: dict[str, Any]) -> Tensors:
     return {"loss": losses.ctkd(inputs["s"], inputs["t"], temperature), "temperature": temperature}
 
 
+def _mlkd(inputs: Tensors, params: Tensors, hyper: dict[str, Any]) -> Tensors:
+    """The terms that a run would minimise, under the golden's names."""
+    s, t, s_strong, t_strong = (inputs[f"{net}_{view}"] for view in ("weak", "strong") for net in "st")
+    weight, labels_weight = float(hyper["kd_weight"]), float(hyper["ce_weight"])
+    weights = dict.fromkeys(("instance_weight", "batch_weight", "class_weight"), weight)
+    method = MLKD(temperatures=hyper["T"], labels_weight=labels_weight, **weights)
+    use = Use(method, 1.0, {}, hyper.get("logit_stand", False))
+    learner = Learner(nn.Identity(), Classification(s.shape[1]), [use], labels_weight)
+    batch = Batch(s, inputs["y"], torch.arange(len(s)))
+    terms = learner.terms(Signals(s), Signals(t), batch, {0: (Signals(s_strong), Signals(t_strong))})
+    found = {name: term.value * term.weight for name, term in terms.items()}
+    return {
+        "loss": torch.stack(list(found.values())).sum(),
+        "loss_ce": found["cross_entropy"] + found["mlkd.labels"],
+        "loss_kd": found["mlkd.instance"],
+        "loss_cc": found["mlkd.class"],
+        "loss_bc": found["mlkd.batch"],
+    }
+
+
+def _relation(loss: Callable[..., Tensor]) -> Adapter:
+    def adapter(inputs: Tensors, params: Tensors, hyper: dict[str, Any]) -> Tensors:
+        return {"loss": loss(inputs["s"], inputs["t"], temperature=hyper["T"])}
+
+    return adapter
+
+
 def _sdd(base: str, **names: str) -> Adapter:
     """``sdd`` on logits whose regions come last."""
 
@@ -240,6 +267,10 @@ CLASSIFICATION: dict[tuple[str, str], Adapter] = {
     ("rld", "official"): _rld,
     ("ckd", "official"): _sample_ckd,
     ("ctkd", "official"): _ctkd,
+    ("mlkd", "official"): _mlkd,
+    ("mlkd", "logit_stand"): _mlkd,
+    ("mlkd", "cc_loss"): _relation(losses.mlkd_class),
+    ("mlkd", "bc_loss"): _relation(losses.mlkd_batch),
     ("sdd_kd", "official"): _sdd("kd", temperature="T"),
     ("sdd_dkd", "official"): _sdd("dkd", temperature="T", alpha="alpha", beta="beta"),
     ("sdd_spp", "official"): _regions,
@@ -286,7 +317,6 @@ UNSUPPORTED: dict[tuple[str, str] | str, str] = {
     ("fsp", "torchdistill"): "another loss: max-pooling, and norms of columns that are not squared",
     **dict.fromkeys(
         (
-            "mlkd",
             "kdsvd",
             "bss",
         ),

@@ -16,6 +16,7 @@ STREAMS = {
     "tuples": 9,
     "tuple_order": 10,
     "budget": 11,
+    "strong": 12,
 }
 """The streams; each has its own counter range, so that none overlaps another."""
 

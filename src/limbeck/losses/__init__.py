@@ -19,6 +19,7 @@ from .ft import ft
 from .itrd import itrd_correlation, itrd_mutual
 from .kd import kd
 from .label_smoothing import label_smoothing
+from .mlkd import low_confidence, mlkd_batch, mlkd_class
 from .nkd import nkd
 from .nst import nst
 from .ofd import ofd, ofd_margin
@@ -64,6 +65,9 @@ __all__ = [
     "kd",
     "label_smoothing",
     "learned_temperature",
+    "low_confidence",
+    "mlkd_batch",
+    "mlkd_class",
     "nkd",
     "nst",
     "ofd",

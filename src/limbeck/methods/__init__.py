@@ -25,6 +25,7 @@ from .ft import FT
 from .itrd import ITRD
 from .kd import KD
 from .label_smoothing import LabelSmoothing
+from .mlkd import MLKD
 from .nkd import NKD
 from .nst import NST
 from .ofd import OFD
@@ -52,6 +53,7 @@ METHODS: dict[str, type[Method]] = {
     "rld": RLD,
     "sample_ckd": SampleCKD,
     "ctkd": CTKD,
+    "mlkd": MLKD,
     "sdd_kd": SDDKD,
     "sdd_dkd": SDDDKD,
     "sdd_nkd": SDDNKD,
@@ -176,6 +178,7 @@ __all__ = [
     "ITRD",
     "KD",
     "METHODS",
+    "MLKD",
     "NKD",
     "NST",
     "OFD",
