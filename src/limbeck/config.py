@@ -125,6 +125,7 @@ class TrainConfig(Section):
     clip: float | None = Field(None, gt=0, description="largest gradient norm")
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     channels_last: bool = True
+    compile: bool = Field(False, description="run the student through torch.compile while it learns")
     ema: float | None = Field(None, gt=0, lt=1, description="decay of the averaged student per step")
     evaluate_every: int | None = Field(None, ge=1, description="optimiser steps; null: each epoch")
     early_stop: int | None = Field(None, ge=1, description="evaluations without a better one")

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ..errors import ConfigError, suggest
+from ..errors import ConfigError, ModelError, suggest
 from ..losses import standardise
 from ..methods.base import Ask, Method, Setting, Term, Terms, overrides
 from ..ramps import Ramp
@@ -77,6 +77,7 @@ class Learner(nn.Module):
         self.standardised = [use.standardise for use in uses]
         self.label_weight, self.epochs, self.epoch = label_weight, epochs, 0.0
         self.taps = Taps()
+        self._compiled: Callable[[Tensor], Any] | None = None
         for method, schedule, standard in zip(
             self._methods(), self.schedules, self.standardised, strict=True
         ):
@@ -153,16 +154,47 @@ class Learner(nn.Module):
         with torch.autocast(signals.logits.device.type, enabled=False):
             return self.terms(signals, teacher, self.task.rows(batch), seconds)
 
+    def compile_student(self) -> None:
+        """Let ``torch.compile`` run the student where its signals are asked for, and nowhere else.
+
+        The compiled graph holds the taps of its first call and does not notice others, so a run that is not
+        ``look`` must not use it. A copy of the learner would still run the original: copy it before.
+        """
+        student = self.student
+
+        def run(inputs: Tensor) -> Any:
+            return student(inputs)
+
+        self._compiled = torch.compile(run)
+
     def look(self, batch: Batch) -> Signals:
-        """The student's signals, with what methods tapped and observed."""
+        """The student's signals, with what methods tapped and observed.
+
+        Raises:
+            ModelError: the student fails on the batch, or cannot be compiled.
+        """
         with self.taps.record(self.student) as features:
-            signals = self.task.signals(self.task.call(self.student, batch))
+            signals = self.task.signals(self._call(batch))
         signals.features = features
         if (head := self.taps.last_layer(self.student)) is not None:
             signals.extra["head"] = head
         for method in self._methods():
             method.observe(self.student, signals, batch)
         return signals
+
+    def _call(self, batch: Batch) -> Any:
+        if self._compiled is None:
+            return self.task.call(self.student, batch)
+        try:
+            return self._compiled(batch.inputs)
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:
+            raise ModelError(
+                f"torch.compile cannot run the network {type(self.student).__name__}",
+                got=f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}",
+                fix="set train.compile=false; on a CPU it needs a C++ compiler",
+            ) from error
 
     def terms(
         self,

@@ -146,6 +146,8 @@ class Trainer:
             self.ema = torch.optim.swa_utils.AveragedModel(
                 self.learner.student, multi_avg_fn=average(config.ema)
             )
+        if config.compile:
+            self.learner.compile_student()
         self._signal = 0
         self._window = (0, 0.0)
         self._board: Any = None
