@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from limbeck import losses
 from limbeck.losses import at, dist, dkd, fitnets, kd, one, one_ensemble
 from limbeck.methods import KD, MLKD, ONE
+from limbeck.methods.boundary import Scores, boundary_samples
 from limbeck.methods.fitnets import Regressor
 from limbeck.ramps import Ramp
 from limbeck.signals import Batch, Signals
@@ -242,6 +243,23 @@ def _one_total(inputs: Tensors, params: Tensors, hyper: dict[str, Any]) -> Tenso
     }
 
 
+def _attack(scores: Scores) -> Adapter:
+    """The attack on the goldens' linear network."""
+
+    def adapter(inputs: Tensors, params: Tensors, hyper: dict[str, Any]) -> Tensors:
+        def ask(x: Tensor) -> Tensor:
+            return x.flatten(1) @ inputs["w"].T
+
+        base = inputs["y"] if scores == "probabilities" else None
+        options = {"steps": hyper["num_steps"], "step_size": hyper["step_alpha"]}
+        found = boundary_samples(
+            ask, inputs["x"], inputs["attack_class"], base=base, scores=scores, **options
+        )
+        return {"loss": found.sum(), "adv": found, "adv_logits": ask(found)}
+
+    return adapter
+
+
 CLASSIFICATION: dict[tuple[str, str], Adapter] = {
     **FEATURES,
     ("kd", "repdistiller"): _kd("T"),
@@ -283,6 +301,9 @@ CLASSIFICATION: dict[tuple[str, str], Adapter] = {
     ("crd", "repdistiller"): modules.crd,
     ("crd", "repdistiller_second_step"): modules.crd_second_step,
     ("dml", "kdzoo"): _kd("T"),
+    ("bss", "kdzoo_loss"): _kd("T", scale=False),
+    ("bss", "attack_official_logits"): _attack("logits"),
+    ("bss", "attack_kdzoo_probs"): _attack("probabilities"),
     ("one", "official_kl"): _one_kl,
     ("one", "official_total"): _one_total,
     ("ab", "repdistiller_single"): modules.ab,
@@ -316,10 +337,7 @@ UNSUPPORTED: dict[tuple[str, str] | str, str] = {
     ("vid", "init"): "one constant; tests/methods/test_features.py has it",
     ("fsp", "torchdistill"): "another loss: max-pooling, and norms of columns that are not squared",
     **dict.fromkeys(
-        (
-            "kdsvd",
-            "bss",
-        ),
+        ("kdsvd",),
         LATER,
     ),
 }

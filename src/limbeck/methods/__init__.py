@@ -10,6 +10,7 @@ from .ab import AB
 from .at import AT
 from .base import Method, MethodOptions, Setting, Term, Terms
 from .bickd import BicKD
+from .bss import BSS
 from .cc import CC
 from .comparative import ComparativeKD
 from .crd import CRD
@@ -78,6 +79,7 @@ METHODS: dict[str, type[Method]] = {
     "rkd": RKD,
     "pkt": PKT,
     "comparative_kd": ComparativeKD,
+    "bss": BSS,
     "label_smoothing": LabelSmoothing,
     "tf_kd": TfKD,
     "dml": DML,
@@ -165,6 +167,7 @@ def describe() -> list[dict[str, str]]:
 __all__ = [
     "AB",
     "AT",
+    "BSS",
     "CC",
     "CRD",
     "CSKD",
