@@ -10,6 +10,7 @@ from .comparative import comparative_kd
 from .crd import crd, crd_batch
 from .cskd import cosine_similarity_kd, cswt, cswt_temperatures
 from .ctkd import ctkd, learned_temperature
+from .darkrank import darkrank
 from .dcd import dcd
 from .dist import dist
 from .dkd import dkd
@@ -53,6 +54,7 @@ __all__ = [
     "cswt",
     "cswt_temperatures",
     "ctkd",
+    "darkrank",
     "dcd",
     "dist",
     "dkd",

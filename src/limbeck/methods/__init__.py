@@ -16,6 +16,7 @@ from .comparative import ComparativeKD
 from .crd import CRD
 from .cskd import CSKD
 from .ctkd import CTKD
+from .darkrank import DarkRank
 from .dcd import DCD
 from .dist import DIST
 from .dkd import DKD
@@ -78,6 +79,7 @@ METHODS: dict[str, type[Method]] = {
     "cc": CC,
     "rkd": RKD,
     "pkt": PKT,
+    "darkrank": DarkRank,
     "comparative_kd": ComparativeKD,
     "bss": BSS,
     "label_smoothing": LabelSmoothing,
@@ -200,6 +202,7 @@ __all__ = [
     "WTTM",
     "BicKD",
     "ComparativeKD",
+    "DarkRank",
     "FitNets",
     "LabelSmoothing",
     "Method",
