@@ -243,4 +243,5 @@ def test_a_dry_run_trains_nothing(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "1 teacher runs, 0 finished" in done.stdout
     assert "4 student runs, 0 finished" in done.stdout
+    assert "min left with 1 worker" in done.stdout
     assert not (tmp_path / "out").exists()

@@ -28,7 +28,7 @@ def run(
     if dry_run:
         from ..study.estimate import show
 
-        show(study, workers)
+        show(study, workers, allow_code)
         return
     failures: dict[str, str] = {}
     if not results:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -21,6 +22,19 @@ def work(config: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
 
     shop = _shops.setdefault(repr(options), Workshop(options["allow_code"], options["keep_checkpoints"]))
     return attempt(shop, parse(config), Relay(lambda message: None))
+
+
+def _knock(address: str) -> None:
+    """Ray itself asks an address that does not answer for minutes, in lines of its own."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdecimal():
+        return  # local, or a name that Ray knows
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except OSError as error:
+        raise RunError(
+            f"no Ray cluster at {address}: {error.strerror or error}", fix="check the address, or give local"
+        ) from None
 
 
 class RayPool:
@@ -43,6 +57,7 @@ class RayPool:
         self._ray: Any = ray
         self.options = options
         settings = {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.environ.get("PYTHONPATH", "")}
+        _knock(address)
         try:
             ray.init(
                 address=None if address == "local" else address,

@@ -21,6 +21,9 @@ FORMAT = 1
 LOWER_IS_BETTER = frozenset({"nll", "ece", "brier", "teacher_kl", "class_orthogonality", "seconds"})
 """Metrics of which less is more; of all others more is."""
 
+NEUTRAL = frozenset({"entropy", "entropy_fraction", "confidence"})
+"""Metrics of which neither more nor less is better; a difference is "higher" or "lower"."""
+
 FAIR_TIME = 0.02
 """An extra time below this share of the baseline's is measurement noise, and no effect is divided by it."""
 
@@ -58,7 +61,7 @@ def collect(study: StudyConfig, failures: Mapping[str, str] | None = None) -> di
             "seeds": list(study.seeds),
         },
         "baselines": [name for name in study.baselines if name in grid.methods],
-        "metrics": {name: {"higher_is_better": name not in LOWER_IS_BETTER} for name in study.metrics},
+        "metrics": {name: {"higher_is_better": better(name)} for name in study.metrics},
         "level": study.level,
         "runs": count,
         "seconds": sum(r["seconds"] or 0.0 for r in rows) + sum(t["seconds"] for t in tuned),
@@ -71,6 +74,16 @@ def collect(study: StudyConfig, failures: Mapping[str, str] | None = None) -> di
         "ranking": ranking(study, rows, list(grid.methods)),
         "tuning": tuned,
     }
+
+
+def better(metric: str) -> bool | None:
+    """Whether more of a metric is better; None for a neutral one.
+
+    Example:
+        >>> better("accuracy"), better("nll"), better("entropy")
+        (True, False, None)
+    """
+    return None if metric in NEUTRAL else metric not in LOWER_IS_BETTER
 
 
 def row(cell: Cell, folder: Path, error: str | None = None) -> dict[str, Any]:
@@ -132,10 +145,10 @@ def compare(
     study: StudyConfig, rows: Sequence[Mapping[str, Any]], pair: str, setting: str, metric: str
 ) -> dict[str, Any]:
     """One group's comparison on one metric: every method's interval, and its verdict against each baseline."""
-    higher = metric not in LOWER_IS_BETTER
+    higher = better(metric)
     values = scores(rows, pair, setting, metric)
     seconds = scores(rows, pair, setting, "seconds")
-    found = summarise(values, study.baselines, higher, study.level)
+    found = summarise(values, study.baselines, higher is not False, study.level)
     corrected = {
         base: holm({r.label: r.verdicts[base].p for r in found if base in r.verdicts})
         for base in study.baselines
@@ -166,14 +179,19 @@ def compare(
     }
 
 
+_NEUTRALLY = {"helped": "higher", "hurt": "lower", "no evidence": "no evidence"}
+
+
 def judge(
-    found: Verdict, p: float, seconds: Scores, method: str, base: str, higher: bool, level: float
+    found: Verdict, p: float, seconds: Scores, method: str, base: str, higher: bool | None, level: float
 ) -> dict[str, Any]:
     """A verdict with Holm's correction, and the effect per extra second of training.
 
-    ``verdict`` is "helped" or "hurt" if the corrected p is below ``1 - level``, else "no evidence"; ``alone`` is
-    what the comparison would say if it were the only one.
+    ``verdict`` is "helped" or "hurt" ("higher" or "lower" for a neutral metric) if the corrected p is below
+    ``1 - level``, else "no evidence"; ``alone`` is what the comparison would say if it were the only one.
     """
+    alone = found.text if higher is not None else _NEUTRALLY[found.text]
+    reason = found.reason if higher is not None else found.reason.partition(": ")[0]
     holds = math.isfinite(p) and p < 1 - level
     common = [seed for seed in seconds[method] if seed in seconds[base]]
     extra = (
@@ -183,13 +201,11 @@ def judge(
     costs = extra > FAIR_TIME * spent
     return {
         **interval(found.interval),
-        "verdict": found.text if holds else "no evidence",
-        "alone": found.text,
+        "verdict": alone if holds else "no evidence",
+        "alone": alone,
         "p": plain(found.p),
         "p_holm": plain(p),
-        "reason": found.reason
-        if holds or found.text == "no evidence"
-        else "not after correction for all methods",
+        "reason": reason if holds or found.text == "no evidence" else "not after correction for all methods",
         "unpaired": list(found.unpaired),
         "extra_seconds": plain(extra),
         "per_extra_second": plain(found.interval.mean / extra) if costs else None,
