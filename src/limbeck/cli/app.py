@@ -138,14 +138,19 @@ def evaluate(
 
 @app.command()
 def report(
-    runs: Annotated[list[Path], typer.Argument(help="run folders, or folders of runs")],
+    runs: Annotated[
+        list[Path], typer.Argument(help="run folders, folders of runs, or the folder of a study")
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", help="HTML file")] = Path("report.html"),
-    title: Annotated[str, typer.Option(help="heading of the page")] = "Distillation report",
+    title: Annotated[str | None, typer.Option(help="heading of the page")] = None,
+    figures: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="write a study's figures there as PNG, and no page")
+    ] = None,
 ) -> None:
-    """Compare runs: verdicts, table, curves and plots in one HTML file."""
+    """Compare runs, or show a study: verdicts, tables and plots in one HTML file."""
     from .inspect import report
 
-    report(runs, output, title)
+    report(runs, output, title, figures)
 
 
 @app.command()

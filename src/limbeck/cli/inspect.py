@@ -89,11 +89,29 @@ def _own_data(run: Run) -> Data:
     return load(run.config.data)
 
 
-def report(paths: list[Path], output: Path, title: str) -> None:
-    """Write the comparison page of runs."""
+def report(paths: list[Path], output: Path, title: str | None, figures: Path | None) -> None:
+    """Write the comparison page of runs, the page of a study, or the figures of a study."""
     from ..report import write
+    from ..report.studies import is_study, write_figures, write_study
 
-    print(f"report: {write(find_runs(paths), output, title=title)}")
+    study = paths[0] if len(paths) == 1 and is_study(paths[0]) else None
+    if figures is not None:
+        if study is None:
+            raise ConfigError(
+                "--figures draws a study",
+                got=" ".join(map(str, paths)),
+                expected="one folder with study.json",
+            )
+        for path in write_figures(study, figures):
+            print(f"figure: {path}")
+    elif study is not None:
+        print(f"report: {write_study(study, output, title)}")
+    else:
+        print(f"report: {write(find_runs(paths), output, title=title or 'Distillation report')}")
+        if len(paths) == 1 and (paths[0] / "study.yaml").is_file():
+            print(
+                f"{paths[0]} is a study without results: limbeck study {paths[0]} --results makes its tables"
+            )
 
 
 def methods() -> None:

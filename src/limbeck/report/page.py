@@ -7,7 +7,7 @@ import hashlib
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import RunError
 from ..files import write_text
@@ -17,7 +17,10 @@ from .records import Record, read_all
 from .rows import Row
 from .rows import rows as rows_of
 from .svg import SERIES
-from .text import COLUMNS, NONE, Cell, cell, changed, count, counted, sentence, significant
+from .text import COLUMNS, NONE, Cell, cell, changed, count, counted, probability, sentence, significant
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 TEMPLATES = Path(__file__).parent / "templates"
 MARKS = {"o": "●", "s": "■", "^": "▲", "D": "◆", "v": "▼", "P": "✚", "X": "✖", "p": "⬟"}
@@ -48,20 +51,10 @@ def write(runs: Sequence[Path | str], out: Path | str, title: str = "Limbeck rep
 
 def render(records: Sequence[Record], title: str = "Limbeck report") -> str:
     """The page as text; equal records give equal text."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
     if not records:
         raise RunError("no run to report", expected="at least one run", fix="give the path of a run")
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["drawn"] = Markup  # only svg.draw's output, which is escaped there
-    environment.filters["counted"] = counted
     style, script = (TEMPLATES / name for name in ("style.css", "script.js"))
     code = script.read_text(encoding="utf-8")
     anchors = {id(record): f"run-{place}" for place, record in enumerate(records)}
@@ -74,12 +67,30 @@ def render(records: Sequence[Record], title: str = "Limbeck report") -> str:
         "runs": [_run(record, place) for place, record in enumerate(records)],
         "anchors": lambda record: anchors[id(record)],
         "guards": _guards(records),
-        "environment": _environment(records),
+        "environment": environment_of([record.environment for record in records]),
         "span": _span(records),
         "reconstructed": any(record.run.reconstructed for record in records),
     }
-    text = environment.get_template("page.html.jinja").render(context)
+    text = templates().get_template("page.html.jinja").render(context)
     return text.encode("utf-8", "replace").decode("utf-8")  # JSON may hold halves of characters
+
+
+def templates() -> Environment:
+    """The templates; everything they show is escaped."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from markupsafe import Markup
+
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["drawn"] = Markup  # only svg.draw's output, which is escaped there
+    environment.filters["counted"] = counted
+    environment.filters["probability"] = probability
+    return environment
 
 
 def _group(group: Group, key: str) -> dict[str, Any]:
@@ -228,11 +239,11 @@ def _guards(records: Sequence[Record]) -> list[dict[str, Any]]:
     return rows
 
 
-def _environment(records: Sequence[Record]) -> list[tuple[str, list[tuple[str, int]]]]:
+def environment_of(runs: Sequence[dict[str, Any]]) -> list[tuple[str, list[tuple[str, int]]]]:
     """Environment values, each with the number of runs that had it; the command stands with its run."""
     found: dict[str, dict[str, int]] = {}
-    for record in records:
-        for key, value in _leaves({k: v for k, v in record.environment.items() if k != "command"}):
+    for environment in runs:
+        for key, value in _leaves({k: v for k, v in environment.items() if k != "command"}):
             column = found.setdefault(key, {})
             column[value] = column.get(value, 0) + 1
     return [(key, list(values.items())) for key, values in found.items()]

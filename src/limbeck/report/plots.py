@@ -53,7 +53,7 @@ def learning(
         values = np.concatenate([found.runs[np.isfinite(found.runs)] for _, _, found in lines])
         if not percent and values.min() > 0 and values.max() > 30 * values.min():
             axes.set_yscale("log")
-            _plain_log(axes.yaxis)
+            plain_log(axes.yaxis)
         axes.set_xlabel("steps")
         axes.margins(x=0.02)
 
@@ -183,7 +183,7 @@ def cost(points: Sequence[tuple[str, str, str, Interval, Interval]], what: str, 
         axes.margins(x=0.12, y=0.1)
         if log:
             axes.set_xscale("log")
-            _plain_log(axes.xaxis)
+            plain_log(axes.xaxis)
         axes.set_ylabel("test accuracy, %")
 
     return draw(paint, f"Test accuracy against {what}", key)
@@ -199,7 +199,7 @@ def _apart(places: list[float]) -> list[float]:
     return found
 
 
-def _plain_log(axis: Any) -> None:
+def plain_log(axis: Any) -> None:
     """Few plain numbers on a logarithmic axis, without exponents in superscript."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 

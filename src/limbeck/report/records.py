@@ -169,10 +169,10 @@ def read(path: Path | str) -> Record:
         raise RunError(
             f"no run record in {path}", expected="a folder that holds run.json", fix="check the path"
         )
-    run = _check(Run, _json(path / "run.json"), path / "run.json", _LEAVE)
+    run = validated(Run, read_json(path / "run.json"), path / "run.json", _LEAVE)
     finished = run.status == "finished"
     config, settings = _yaml(path / "config.yaml")
-    environment = _json(path / "environment.json")
+    environment = read_json(path / "environment.json")
     if not isinstance(environment, dict):
         raise _damaged(path / "environment.json", "it is not a JSON object", _LEAVE)
     lines = _lines(path / "metrics.jsonl", finished)
@@ -185,10 +185,10 @@ def read(path: Path | str) -> Record:
         train=tuple(line for line in lines if line["kind"] == "train"),
         validation=tuple(line for line in lines if line["kind"] == "validation"),
         guards=_guards(path / "guards.json"),
-        results=_check(Results, _json(path / "results.json", _LEAVE), path / "results.json", _LEAVE)
+        results=validated(Results, read_json(path / "results.json"), path / "results.json")
         if finished
         else None,
-        arrays=_arrays(path / "evaluation.npz") if finished else {},
+        arrays=read_arrays(path / "evaluation.npz") if finished else {},
     )
 
 
@@ -232,14 +232,16 @@ def _text(file: Path, fix: str = _LEAVE) -> str:
         raise _damaged(file, f"it cannot be read ({error.strerror})", "make the file readable") from None
 
 
-def _json(file: Path, fix: str = _LEAVE) -> Any:
+def read_json(file: Path, fix: str = _LEAVE) -> Any:
+    """A JSON file of a record; a damaged one is a RunError."""
     try:
         return json.loads(_text(file, fix))
     except (ValueError, RecursionError) as error:
         raise _damaged(file, f"it is not valid JSON ({error})", fix) from None
 
 
-def _check(model: type[T], value: Any, file: Path, fix: str) -> T:
+def validated(model: type[T], value: Any, file: Path, fix: str = _LEAVE) -> T:
+    """A value of a record as a model; what does not fit is a RunError that names the place."""
     try:
         return model.model_validate(value)
     except ValidationError as error:
@@ -282,13 +284,14 @@ def _lines(file: Path, finished: bool) -> list[dict[str, Any]]:
 def _guards(file: Path) -> tuple[Guard, ...]:
     if not file.exists():
         return ()
-    values = _json(file)
+    values = read_json(file)
     if not isinstance(values, list):
         raise _damaged(file, "it is not a JSON list", _LEAVE)
-    return tuple(_check(Guard, value, file, _LEAVE) for value in values)
+    return tuple(validated(Guard, value, file, _LEAVE) for value in values)
 
 
-def _arrays(file: Path) -> dict[str, Array]:
+def read_arrays(file: Path) -> dict[str, Array]:
+    """The arrays of an ``.npz`` file of a record, numbers only, never unpickled."""
     if not file.is_file():
         raise _damaged(file, "the file is missing", _LEAVE)
     try:

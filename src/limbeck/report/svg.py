@@ -10,14 +10,19 @@ from collections.abc import Callable
 from typing import Any
 
 SERIES = tuple(f"#0102{16 + i:02x}" for i in range(8))
-INK, MUTED, LINE, PAPER = "#010301", "#010302", "#010303", "#010304"
+INK, MUTED, LINE, PAPER, GOOD, BAD = "#010301", "#010302", "#010303", "#010304", "#010305", "#010306"
 HEAT = (0.165, 0.42, 0.78)
 """One blue that reads on light and on dark paper; heat maps vary its opacity."""
 
-_VARIABLES = {INK: "var(--ink)", MUTED: "var(--muted)", LINE: "var(--line)", PAPER: "var(--paper)"} | {
-    colour: f"var(--s{i})" for i, colour in enumerate(SERIES)
-}
-_STYLE: dict[str, Any] = {
+_VARIABLES = (
+    {INK: "var(--ink)", MUTED: "var(--muted)", LINE: "var(--line)", PAPER: "var(--paper)"}
+    | {
+        GOOD: "var(--good)",
+        BAD: "var(--bad)",
+    }
+    | {colour: f"var(--s{i})" for i, colour in enumerate(SERIES)}
+)
+STYLE: dict[str, Any] = {
     "svg.fonttype": "none",
     "svg.image_inline": True,
     "text.parse_math": False,
@@ -45,6 +50,7 @@ _STYLE: dict[str, Any] = {
     "image.composite_image": False,
 }
 _NOT_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
+_NUMBER = re.compile(r"-?\d+\.\d{3,}")
 _SVG, _LINK = "{http://www.w3.org/2000/svg}", "{http://www.w3.org/1999/xlink}href"
 
 
@@ -71,7 +77,7 @@ def draw(paint: Callable[[Any], object], label: str, key: str, size: tuple[int, 
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
-    style: Any = _STYLE | {"svg.hashsalt": key}
+    style: Any = STYLE | {"svg.hashsalt": key}
     with matplotlib.rc_context(style), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=r"(?s).*Glyph .* missing")  # the browser has more fonts
         figure = Figure(figsize=(size[0] / 72, size[1] / 72), layout="constrained", facecolor="none")
@@ -100,6 +106,8 @@ def _inline(document: str, label: str, key: str) -> str:
             element.text = None
         if element.tail is None or not element.tail.strip():
             element.tail = None
+        if "d" in element.attrib:
+            element.set("d", _NUMBER.sub(_rounded, element.get("d", "")))
         for name in ("style", "clip-path", "fill", "stroke"):
             if name in element.attrib:
                 element.set(name, _restyle(element.attrib[name], key))
@@ -108,6 +116,11 @@ def _inline(document: str, label: str, key: str) -> str:
     root.set("role", "img")
     root.set("aria-label", label)
     return ET.tostring(root, encoding="unicode")
+
+
+def _rounded(number: re.Match[str]) -> str:
+    """A coordinate to a hundredth of a pixel."""
+    return f"{float(number[0]):.2f}".rstrip("0").rstrip(".")
 
 
 def _restyle(value: str, key: str) -> str:

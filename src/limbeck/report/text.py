@@ -189,6 +189,18 @@ def count(value: float | int) -> str:
     return f"{value:.0f}"
 
 
+def probability(p: float | None) -> str:
+    """A p value.
+
+    Example:
+        >>> probability(0.04567), probability(0.00001), probability(None)
+        ('p = 0.046', 'p < 0.001', '')
+    """
+    if p is None:
+        return ""
+    return "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
+
+
 def counted(n: int, noun: str) -> str:
     """A number of things.
 

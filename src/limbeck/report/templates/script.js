@@ -25,15 +25,35 @@ for (const table of document.querySelectorAll("table.sortable")) {
     });
   });
 }
+const lines = (pre) => new Map(pre.textContent.split("\n").filter(Boolean).map((line) => [line.split(": ", 1)[0], line]));
+const complete = (run) => {
+  const own = run.querySelector(":scope > pre.own"), shared = document.getElementById("shared");
+  if (!own || !shared || run.querySelector(":scope > pre.whole")) return;
+  const mine = lines(own), all = lines(shared);
+  const above = (key) => [...mine.keys()].some((each) => key.startsWith(`${each}.`));
+  const whole = Object.assign(document.createElement("pre"), { className: "whole", tabIndex: 0 });
+  for (const key of new Set([...all.keys(), ...mine.keys()])) {
+    const line = mine.get(key) ?? all.get(key);
+    if (line.endsWith(": (not set)") || (!mine.has(key) && above(key))) continue;
+    const shown = document.createElement(mine.has(key) ? "strong" : "span");
+    shown.textContent = `${line}\n`;
+    whole.append(shown);
+  }
+  run.append(whole);
+};
+document.addEventListener("toggle", (event) => {
+  if (event.target.matches("details.run[open]")) complete(event.target);
+}, true);
 const reveal = () => {
   const target = document.getElementById(location.hash.slice(1));
-  if (target instanceof HTMLDetailsElement) {
-    target.open = true;
-    target.scrollIntoView();
+  if (!target) return;
+  for (let each = target; each; each = each.parentElement) {
+    if (each instanceof HTMLDetailsElement) each.open = true;
   }
+  target.scrollIntoView();
 };
 addEventListener("hashchange", reveal);
-for (const link of document.querySelectorAll('a[href^="#run-"]')) {
+for (const link of document.querySelectorAll('a[href^="#"]')) {
   link.addEventListener("click", () => setTimeout(reveal));
 }
 reveal();
