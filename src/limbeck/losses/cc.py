@@ -121,8 +121,8 @@ def cc_neighbours(student: Vectors, teacher: Vectors) -> Value:
     s, _ = alike(student, teacher)
     if len(s) < 2:
         return 0.0 * (s.sum() + teacher.sum().to(s.dtype))
-    distance = (s - teacher.to(s.dtype)).abs()
-    return (distance[:-1] * distance[1:]).sum() / (len(s) - 1)
+    distance = (s - teacher.to(s.dtype)).abs().flatten()
+    return torch.dot(distance[: -s.shape[1]], distance[s.shape[1] :]) / (len(s) - 1)
 
 
 def _similar(x: Tensor, normalise: bool) -> tuple[Tensor, Tensor | None]:

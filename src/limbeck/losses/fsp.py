@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from torch import Tensor
-from torch.nn import functional as F
 
 from ..connectors import match
 from ..errors import ShapeError
@@ -54,9 +53,8 @@ def fsp(student: tuple[Tensor, Tensor], teacher: tuple[Tensor, Tensor]) -> Value
     (a, c), (b, d) = (full(s, t) for s, t in zip(student, teacher, strict=True))
     if not a.numel() or not b.numel():
         return empty(a) + empty(b)
-    return F.mse_loss(_flow(a, b), _flow(c, d))
-
-
-def _flow(a: Tensor, b: Tensor) -> Tensor:
     a, b = (x.flatten(2) for x in match(a, b))
-    return a @ b.mT / a.shape[2]
+    c, d = (x.flatten(2) for x in match(c, d))
+    places = a.shape[2]
+    difference = (c @ d.mT).mul_(places / c.shape[2]).baddbmm_(a, b.mT, beta=-1)
+    return difference.square().mean() / places**2

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
+from torch import Tensor
 
 from ..shapes import Maps, Rows, TeacherMaps, Value
 from ._common import Reduction, check_reduction, reduced, wants_gradient
@@ -49,13 +52,33 @@ def nst(
     if not s.numel():
         return s.flatten(1).sum(1) if reduction == "none" else empty(s)
     a, size = unit(s.detach().flatten(2), 2, 1e-12)
-    b, _ = unit(t.flatten(2), 2, 1e-12)
-    own, cross = a @ a.mT, a @ b.mT
+    few_places = a.shape[2] < max(a.shape[1], t.shape[1])
+    rows, slope = (_by_places if few_places else _by_channels)(a, t.flatten(2), constant)
+    gradient = through_unit(a, size, slope(), 2) if wants_gradient(s) else a
+    return reduced(s.flatten(1), rows, gradient.flatten(1), reduction)
+
+
+Parts = tuple[Tensor, Callable[[], Tensor]]
+"""Value of each sample, and what makes its gradient for the student's unit vectors."""
+
+
+def _by_channels(a: Tensor, t: Tensor, constant: bool) -> Parts:
+    """From inner products of channels; the teacher's are scaled instead of its maps."""
+    size = torch.linalg.vector_norm(t, dim=2).clamp_(min=1e-12)[:, None]
+    own, cross = a @ a.mT, (a @ t.mT).div_(size)
     rows = own.square().mean((1, 2)).sub_(cross.square().mean((1, 2)), alpha=2)
     if constant:
-        rows += (b @ b.mT).square_().mean((1, 2))
-    gradient = a
-    if wants_gradient(s):
-        gradient = torch.baddbmm(own @ a, cross, b, beta=4 / own[0].numel(), alpha=-4 / cross[0].numel())
-        gradient = through_unit(a, size, gradient, 2)
-    return reduced(s.flatten(1), rows, gradient.flatten(1), reduction)
+        rows += (t @ t.mT).div_(size).div_(size.mT).square_().mean((1, 2))
+    shares = 4 / own[0].numel(), -4 / cross[0].numel()
+    return rows, lambda: (own @ a).baddbmm_(cross.div_(size), t, beta=shares[0], alpha=shares[1])
+
+
+def _by_places(a: Tensor, t: Tensor, constant: bool) -> Parts:
+    """From inner products of places: a sum of squared products of channels is one of places too."""
+    b, _ = unit(t, 2, 1e-12)
+    other = (b.mT @ b).div_(b.shape[1])
+    difference = torch.baddbmm(other, a.mT, a, beta=-1, alpha=1 / a.shape[1])
+    rows = difference.square().sum((1, 2))
+    if not constant:
+        rows -= other.square_().sum((1, 2))
+    return rows, lambda: (a @ difference).mul_(4 / a.shape[1])

@@ -48,10 +48,11 @@ def pkt(student: Features, teacher: Features, *, eps: float = 1e-7) -> Value:
         return empty(student)
     cosines, total, p, length = _neighbours(s, eps)
     _, _, q, _ = _neighbours(t, eps)
-    value = (q * ((q + eps).log() - (p + eps).log())).mean()
+    above = p + eps
+    value = (q + eps).div_(above).log_().mul_(q).mean()
     matrix = None
     if wants_gradient(student):
-        slope = q.div_(p + eps).mul_(-1 / q.numel())
+        slope = q.div_(above).mul_(-1 / q.numel())
         slope = (slope - (slope * p).sum(1, keepdim=True)).div_(2 * total)
         slope = slope + slope.T
         # d cos_ij / d x_i = (x_j / s_j - cos_ij x_i / |x_i|) / s_i with s = |x| + eps
