@@ -43,7 +43,7 @@ def test_the_released_form() -> None:
     def over(loss: Any, a: Tensor, b: Tensor, temperatures: tuple[float, ...] = (4, 3, 5, 2, 6)) -> Tensor:
         return torch.stack([loss(a, b, temperature=float(x)) for x in temperatures]).sum()
 
-    assert torch.allclose(found["labels"], F.cross_entropy(s2, batch.labels))
+    assert torch.allclose(found["strong_labels"], F.cross_entropy(s2, batch.labels))
     instance = unsure * over(kd, s, t) + over(kd, s2, t2, (4, 3, 5)) + over(kd, s, t, (2, 6))
     assert torch.allclose(found["instance"], instance)
     assert torch.allclose(found["batch"], unsure * over(mlkd_batch, s, t))
@@ -71,7 +71,7 @@ def test_only_instances_are_standardised() -> None:
     raw = [10 * x for x in draw()[0]]
     found = run({}, raw)
     assert torch.equal(found["instance"], plain["instance"])
-    assert torch.allclose(found["labels"], F.cross_entropy(raw[2], batch.labels))
+    assert torch.allclose(found["strong_labels"], F.cross_entropy(raw[2], batch.labels))
     unsure, rare = (mask.double().mean() for mask in low_confidence(raw[1]))
     for name, loss, share in (("batch", mlkd_batch, unsure), ("class", mlkd_class, rare)):
         parts = [loss(raw[0], raw[1], temperature=t) for t in MLKD().options.temperatures]
@@ -79,7 +79,7 @@ def test_only_instances_are_standardised() -> None:
 
 
 def test_a_term_without_weight_is_not_computed() -> None:
-    nothing = dict.fromkeys(("labels_weight", "instance_weight", "class_weight"), 0.0)
+    nothing = dict.fromkeys(("strong_label_weight", "instance_weight", "class_weight"), 0.0)
     assert list(run(nothing)) == ["batch"]
 
 

@@ -140,7 +140,7 @@ def _mlkd(inputs: Tensors, params: Tensors, hyper: dict[str, Any]) -> Tensors:
     s, t, s_strong, t_strong = (inputs[f"{net}_{view}"] for view in ("weak", "strong") for net in "st")
     weight, labels_weight = float(hyper["kd_weight"]), float(hyper["ce_weight"])
     weights = dict.fromkeys(("instance_weight", "batch_weight", "class_weight"), weight)
-    method = MLKD(temperatures=hyper["T"], labels_weight=labels_weight, **weights)
+    method = MLKD(temperatures=hyper["T"], strong_label_weight=labels_weight, **weights)
     use = Use(method, 1.0, {}, hyper.get("logit_stand", False))
     learner = Learner(nn.Identity(), Classification(s.shape[1]), [use], labels_weight)
     batch = Batch(s, inputs["y"], torch.arange(len(s)))
@@ -148,7 +148,7 @@ def _mlkd(inputs: Tensors, params: Tensors, hyper: dict[str, Any]) -> Tensors:
     found = {name: term.value * term.weight for name, term in terms.items()}
     return {
         "loss": torch.stack(list(found.values())).sum(),
-        "loss_ce": found["cross_entropy"] + found["mlkd.labels"],
+        "loss_ce": found["cross_entropy"] + found["mlkd.strong_labels"],
         "loss_kd": found["mlkd.instance"],
         "loss_cc": found["mlkd.class"],
         "loss_bc": found["mlkd.batch"],

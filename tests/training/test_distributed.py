@@ -90,6 +90,14 @@ def test_features_are_compared_over_the_global_batch(config: Path, tmp_path: Pat
     assert_close(tmp_path / "two", tmp_path / "one")
 
 
+def test_second_views_regions_and_a_learned_temperature(config: Path, tmp_path: Path) -> None:
+    entries = ("methods=[{name: mlkd}, {name: ctkd, ramp: 1}, {name: sdd_kd}]", "train.epochs=2")
+    for name, run in (("one", limbeck), ("two", launch)):
+        done = run("distill", config, *entries, "--output", tmp_path / name)
+        assert done.returncode == 0, done.stderr
+    assert_close(tmp_path / "two", tmp_path / "one")
+
+
 def test_stopped_and_resumed(config: Path, tmp_path: Path) -> None:
     whole, path = tmp_path / "whole", tmp_path / "stopped"
     assert launch("distill", config, "--output", whole).returncode == 0

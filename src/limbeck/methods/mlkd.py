@@ -53,7 +53,9 @@ class MLKD(Method):
             (4.0, 3.0, 5.0, 2.0, 6.0), min_length=1, description="each divides the logits once"
         )
         form: Literal["released", "intended"] = Field("released", description="of masks and views, see above")
-        labels_weight: float = Field(0.1, ge=0, description="weight of cross-entropy on the strong view")
+        strong_label_weight: float = Field(
+            0.1, ge=0, description="weight of cross-entropy on the strong view"
+        )
         instance_weight: float = Field(0.9, ge=0, description="weight of KD")
         batch_weight: float = Field(0.9, ge=0, description="weight of the Gram matrices of samples")
         class_weight: float = Field(0.9, ge=0, description="weight of the Gram matrices of classes")
@@ -65,7 +67,7 @@ class MLKD(Method):
     def term_weights(self) -> dict[str, float]:
         o = self.options
         return {
-            "labels": o.labels_weight,
+            "strong_labels": o.strong_label_weight,
             "instance": o.instance_weight,
             "batch": o.batch_weight,
             "class": o.class_weight,
@@ -92,7 +94,7 @@ class MLKD(Method):
         unsure, rare = low_confidence(raw_teacher)
         weak, view = (student.logits, teacher.logits), (strong.logits, strong_teacher.logits)
         makers: dict[str, Callable[[], Tensor]] = {
-            "labels": lambda: _cross_entropy(_raw(strong), batch),
+            "strong_labels": lambda: _cross_entropy(_raw(strong), batch),
             "instance": lambda: self.instances(weak, view, unsure),
             "batch": lambda: self.relations(mlkd_batch, raw, raw_teacher, unsure),
             "class": lambda: self.relations(mlkd_class, raw, raw_teacher, rare),
