@@ -56,6 +56,7 @@ def compare(
     pairs: int = 40,
     warmup: int = 5,
     least: float = 2e-3,
+    budget: float | None = None,
 ) -> Figure:
     """Median over pairs of our time to the reference's; the order alternates from pair to pair.
 
@@ -68,11 +69,17 @@ def compare(
         pairs: measured pairs.
         warmup: calls of each side before.
         least: seconds that one measurement lasts at least; short calls are repeated to fill it.
+        budget: seconds after which there are fewer pairs than asked for, though three at least.
     """
-    for _ in range(warmup):
-        ours()
-        reference()
-    repeats = max(1, round(least / max(seconds(reference, 3), 1e-7)))
+    first = seconds(ours, 1) + seconds(reference, 1)
+    if budget is not None and first > budget / 20:
+        pairs = min(pairs, max(3, round(budget / first)))
+    else:
+        for _ in range(warmup):
+            ours()
+            reference()
+    both = seconds(ours, 1) + seconds(reference, 1)
+    repeats = max(1, round(2 * least / max(both, 1e-7)))
     samples = []
     for pair in range(pairs):
         if pair % 2:
@@ -88,11 +95,11 @@ def compare(
 
 
 def seconds(call: Call, repeats: int) -> float:
-    """Mean wall time of a call."""
-    start = time.perf_counter()
+    """Mean time of a call: of this process's work, so that others on the machine do not count."""
+    start = time.process_time()
     for _ in range(repeats):
         call()
-    return (time.perf_counter() - start) / repeats
+    return (time.process_time() - start) / repeats
 
 
 def compare_memory(name: str, ours: Call, reference: Call, *, goal: float = 1.0) -> Figure:
@@ -118,14 +125,26 @@ def peak_memory(call: Call) -> int:
     return peak
 
 
-def arguments(description: str | None) -> argparse.Namespace:
+def parser(description: str | None) -> argparse.ArgumentParser:
     """Command line shared by all benchmarks."""
-    parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--quick", action="store_true", help="fewer pairs, at most a minute")
-    parser.add_argument("--threads", type=int, default=1, help="threads of PyTorch (default 1)")
-    found = parser.parse_args()
+    words = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    words.add_argument("--quick", action="store_true", help="fewer pairs, at most a minute")
+    words.add_argument("--threads", type=int, default=1, help="threads of PyTorch (default 1)")
+    return words
+
+
+def parse(words: argparse.ArgumentParser) -> argparse.Namespace:
+    """What was asked for; sets the threads."""
+    found = words.parse_args()
     torch.set_num_threads(found.threads)
     return found
+
+
+def arguments(description: str | None) -> argparse.Namespace:
+    """``parse`` for benchmarks without words of their own."""
+    return parse(parser(description))
 
 
 def finish(figures: Iterable[Figure]) -> None:

@@ -13,7 +13,7 @@ from datetime import date
 from pathlib import Path
 
 HERE = Path(__file__).parent
-NAMES = ("import_time", "losses", "feature_losses", "step_overhead", "precision")
+NAMES = ("import_time", "losses", "step_overhead", "precision")
 
 
 def main() -> None:
