@@ -26,7 +26,8 @@ class Palette:
 
     def of(self, verdict: str) -> str:
         """The colour of a verdict."""
-        return {"helped": self.good, "hurt": self.bad}.get(verdict, self.muted)
+        known = {"helped": self.good, "hurt": self.bad, "higher": self.series[1], "lower": self.series[2]}
+        return known.get(verdict, self.muted)
 
 
 PAGE = Palette()

@@ -55,10 +55,11 @@ def differences(study: Study, group: Comparison, base: str) -> list[Picture]:
         bars.append(Bar(method.method, scaled(found.interval, group.metric), found.verdict, tuple(pairs)))
     if not bars:
         return []
-    bars.sort(key=lambda bar: -bar.interval.mean if group.higher_is_better else bar.interval.mean)
+    bars.sort(key=lambda bar: bar.interval.mean if group.higher_is_better is False else -bar.interval.mean)
+    colours = "Blue higher, orange lower" if group.higher_is_better is None else "Green helped, red hurt"
     caption = (
-        f"Paired by seed; small dots are seeds, bars {100 * study.level:g} % intervals. Green helped, red hurt, after "
-        "correction for all methods of the group; grey: no evidence."
+        f"Paired by seed; small dots are seeds, bars {100 * study.level:g} % intervals. {colours}, "
+        "after correction for all methods of the group; grey: no evidence."
     )
     title = f"{group.group}: against {base}"
     name = f"differences-{slug(group.group)}-{slug(base)}"
@@ -159,7 +160,7 @@ def cost(study: Study, group: Comparison) -> list[Picture]:
     title = f"{group.group}: against training time"
     name = f"cost-{slug(group.group)}"
     y = metric_name(group.metric)
-    return [plots.front(points, "seconds of training", y, group.higher_is_better, title, name)]
+    return [plots.front(points, "seconds of training", y, group.higher_is_better is not False, title, name)]
 
 
 def sizes(study: Study) -> list[Picture]:

@@ -13,7 +13,7 @@ from ...study.statistics import Interval
 from ..records import Measured
 
 Number = FiniteFloat | None
-Verdict = Literal["helped", "no evidence", "hurt"]
+Verdict = Literal["helped", "no evidence", "hurt", "higher", "lower"]
 
 
 def _below(path: str) -> str:
@@ -76,7 +76,7 @@ class Comparison(_Part):
     setting: str
     group: str
     metric: str
-    higher_is_better: bool
+    higher_is_better: bool | None
     methods: tuple[Method, ...]
 
     def of(self, method: str) -> Method | None:

@@ -160,7 +160,7 @@ class Page:
             "base": base,
             "rows": rows,
             "heads": heads,
-            "higher": study.groups[0].higher_is_better if heads else True,
+            "higher": study.groups[0].higher_is_better is not False if heads else True,
         }
 
     def _group(self, place: int, group: Comparison) -> dict[str, Any]:
@@ -185,7 +185,9 @@ class Page:
             "others": [
                 {
                     "name": metric_name(c.metric),
-                    "better": "higher is better" if c.higher_is_better else "lower is better",
+                    "better": {True: "higher is better", False: "lower is better", None: ""}[
+                        c.higher_is_better
+                    ],
                     "rows": [self._line("", c, m, bases) for m in c.methods],
                 }
                 for c in others

@@ -114,7 +114,7 @@ def summary(study: Study, base: str) -> list[tuple[str, str, str]]:
             words.setdefault(word, []).append(f"{method} ({found.count(word)})")
     total = "the one group" if len(groups) == 1 else f"{len(groups)} groups"
     lines: list[tuple[str, str, str]] = []
-    for word in ("helped", "hurt"):
+    for word in ("helped", "hurt", "higher", "lower"):
         if word in words:
             lines.append((word, f"{word} against {base}", f"{listed(words[word])} of {total}"))
     never = [
