@@ -69,6 +69,13 @@ def test_several_methods_add_up(teacher: limbeck.Run, tmp_path: Path) -> None:
     assert run.metrics("train")[0]["loss"] == pytest.approx(sum(term["weighted"] for term in terms.values()))
 
 
+def test_a_method_that_is_used_twice_keeps_both_its_terms(teacher: limbeck.Run, tmp_path: Path) -> None:
+    run = distill("cnn", teacher, tmp_path / "a", method=[KD(temperature=1.0), KD(temperature=8.0)])
+    row = run.metrics("train")[0]
+    assert set(row["terms"]) == {"cross_entropy", "kd", "kd_2"}
+    assert row["loss"] == pytest.approx(sum(term["weighted"] for term in row["terms"].values()))
+
+
 def test_own_networks_and_data_sets(tmp_path: Path) -> None:
     data = load(DataConfig())
     images, labels = data.train.fetch(torch.arange(400))

@@ -333,7 +333,6 @@ UNSUPPORTED: dict[tuple[str, str] | str, str] = {
     ): "adds 1e-8 inside the logarithm; equal to kdzoo where nothing is tiny",
     ("ofd", "kdzoo"): "another toolkit's convention: margins from the batch, mean over elements",
     ("sp", "torchdistill"): "a slip there: F.normalize(gram, 1) takes the L1 norm instead of rows' L2 norms",
-    ("rkd", "official_darkrank"): "another paper's loss (DarkRank) beside RKD in the same repository",
     ("vid", "init"): "one constant; tests/methods/test_features.py has it",
     ("fsp", "torchdistill"): "another loss: max-pooling, and norms of columns that are not squared",
     **dict.fromkeys(

@@ -83,6 +83,11 @@ def _pkt(inputs: Tensors, params: Tensors, hyper: dict[str, Any]) -> Tensors:
     return {"loss": losses.pkt(inputs["s"], inputs["t"], eps=float(hyper["eps"]))}
 
 
+def _darkrank(inputs: Tensors, params: Tensors, hyper: dict[str, Any]) -> Tensors:
+    options = {"alpha": float(hyper["alpha"]), "beta": float(hyper["beta"]), "length": hyper["permute_len"]}
+    return {"loss": losses.darkrank(inputs["s"], inputs["t"], **options)}
+
+
 def _nst(inputs: Tensors, params: Tensors, hyper: dict[str, Any]) -> Tensors:
     s, t = inputs["s"], inputs["t"]
     rows, total = (losses.nst(s, t, constant=False, reduction=how) for how in ("none", "sum"))
@@ -147,6 +152,7 @@ FEATURES: dict[tuple[str, str], Adapter] = {
     ("rkd", "mdistiller_squared"): _rkd("distance_weight", "angle_weight", squared=True),
     ("rkd", "official_distance"): _plain(losses.rkd_distance),
     ("rkd", "official_angle"): _published(losses.rkd_angle),
+    ("rkd", "official_darkrank"): _darkrank,
     ("pkt", "repdistiller"): _pkt,
     ("pkt", "official"): _pkt,
     ("pkt", "kdzoo_eps1e-6"): _pkt,

@@ -211,6 +211,12 @@ def test_nothing_to_learn_from(tmp_path: Path) -> None:
         limbeck.train("cnn", DATA, output=tmp_path, quiet=True, label_weight=0)
 
 
+def test_nothing_to_learn_from_after_the_initialisation(tmp_path: Path) -> None:
+    teacher = limbeck.train("cnn", FEW, output=tmp_path / "t", quiet=True, train={"epochs": 1})
+    with pytest.raises(ConfigError, match="nothing to learn"):
+        limbeck.distill("cnn", teacher, FEW, method="fsp", output=tmp_path / "s", quiet=True, label_weight=0)
+
+
 def test_the_folder_is_locked_while_a_run_writes_it(tmp_path: Path) -> None:
     first = trainer(tmp_path)
     with pytest.raises(RunError, match="another process"):

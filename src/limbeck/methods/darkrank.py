@@ -14,7 +14,7 @@ class DarkRank(FeatureMethod):
 
     name = "darkrank"
     paper = "Chen, Wang, Zhang, AAAI 2018, arXiv:1707.01220"
-    status = "transcribed"
+    status = "verified"
     across_batch = True
 
     class Options(FeatureMethod.Options):

@@ -72,6 +72,7 @@ class Learner(nn.Module):
         self.student = student
         self.task = task
         self.methods = nn.ModuleList(use.method for use in uses)
+        self.labels = _labels([use.method.name for use in uses])
         self.weights = [use.weight for use in uses]
         self.schedules = [dict(use.schedule) for use in uses]
         self.standardised = [use.standardise for use in uses]
@@ -233,9 +234,16 @@ class Learner(nn.Module):
             if self.standardised[i]:
                 s, t = _standardised(s), None if t is None else _standardised(t)
             for name, term in (method.initial if starting else method)(s, t, b).items():
-                key = name if name == method.name else f"{method.name}.{name}"
+                label = self.labels[i]
+                key = label if name == method.name else f"{label}.{name}"
                 terms[key] = term if starting else Term(term.value, weight * term.weight)
         return terms
+
+
+def _labels(names: Sequence[str]) -> list[str]:
+    """The names, numbered from the second of the same name on: each keeps terms of its own."""
+    before = (names[:i].count(name) for i, name in enumerate(names))
+    return [f"{name}_{n + 1}" if n else name for n, name in zip(before, names, strict=True)]
 
 
 def _check(method: Method, schedule: Mapping[str, Ramp]) -> None:

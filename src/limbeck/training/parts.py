@@ -104,7 +104,9 @@ class Parts:
         label_weight = config.label_weight
         if label_weight is None:
             label_weight = chosen[0].label_weight if len(chosen) == 1 else 1.0
-        if not label_weight and not any(use.weight or "weight" in use.schedule for use in uses):
+        if not label_weight and not any(
+            (use.weight or "weight" in use.schedule) and use.method.term_weights() for use in uses
+        ):
             raise ConfigError(
                 "nothing to learn from: every weight is 0", fix="set label_weight or a method's weight"
             )
