@@ -246,17 +246,21 @@ class Session:
             save_weights(self.record.path / "student.safetensors", student.state_dict())
         self.parts.accelerator.wait_for_everyone()
         best = dict(trainer.best)
-        last_state = {name: tensor.clone() for name, tensor in student.state_dict().items()}
-        fill(student, load_weights(self.record.path / "best.safetensors"), "best.safetensors")
-        best["test"] = self.parts.scores(student, "test")
+        if best["step"] == trainer.step:
+            best["test"] = last["test"]
+        else:
+            last_state = {name: tensor.clone() for name, tensor in student.state_dict().items()}
+            fill(student, load_weights(self.record.path / "best.safetensors"), "best.safetensors")
+            best["test"] = self.parts.scores(student, "test")
+            fill(student, last_state, "the last epoch")
         best["selected_on"] = f"validation {self.parts.task.metric}"
-        fill(student, last_state, "the last epoch")
+        extra = self._networks()
         if rank() != 0:
             return
         shape = (self.parts.data.channels, *self.parts.data.size)
         price = cost(student, shape, latency=self.config.latency)
         results: dict[str, Any] = {"last": last, "best": best, "cost": price, "teacher": None}
-        if extra := self._networks():
+        if extra:
             results["networks"] = extra
         if teacher_logits is not None and self.parts.live is not None:
             results["teacher"] = {
@@ -274,8 +278,9 @@ class Session:
         found = {}
         for method in self.parts.learner._methods():
             for name, network in method.networks().items():
-                save_weights(self.record.path / f"{name}.safetensors", network.state_dict())
                 found[name] = {"test": self.parts.scores(network, "test")}
+                if rank() == 0:
+                    save_weights(self.record.path / f"{name}.safetensors", network.state_dict())
         return found
 
     def _card(self) -> dict[str, Any]:
