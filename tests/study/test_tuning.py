@@ -12,6 +12,7 @@ import yaml
 from tests.running import limbeck, write_config
 from tests.study.test_runner import STUDY, numbers, start, training, wait_until, write
 
+from limbeck.cli.inspect import find_runs
 from limbeck.config import read
 
 pytestmark = pytest.mark.slow
@@ -50,6 +51,10 @@ def test_a_tuned_study(tmp_path: Path) -> None:
     assert (run.methods[0].weight, run.label_weight) == (0.5, 0.5)
     assert run.methods[0].options["temperature"] == kd["chosen"]["temperature"]
     assert {row["seed"] for row in found["rows"]} == {0}
+    assert {p.relative_to(tmp_path / "out").parts[0] for p in find_runs([tmp_path / "out"])} == {
+        "runs",
+        "teachers",
+    }
 
 
 def test_a_tuned_study_that_was_killed_chooses_the_same(tmp_path: Path) -> None:

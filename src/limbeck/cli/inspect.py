@@ -124,7 +124,10 @@ def methods() -> None:
 
 
 def find_runs(paths: list[Path]) -> list[Path]:
-    """Run folders among the given ones and directly or deeper inside them, each once."""
+    """Run folders among the given ones and directly or deeper inside them, each once.
+
+    A study's tuning trials are left out: they are runs of other settings on other seeds.
+    """
     found: list[Path] = []
     for path in paths:
         if not path.exists():
@@ -132,7 +135,8 @@ def find_runs(paths: list[Path]) -> list[Path]:
         if (path / "run.json").is_file():
             found.append(path)
             continue
-        inside = sorted(file.parent for file in path.rglob("run.json"))
+        trials = path / "tuning" if (path / "study.yaml").is_file() else None
+        inside = sorted(file.parent for file in path.rglob("run.json") if trials not in file.parents)
         if not inside:
             raise RunError(f"no run in {path}", expected="a run folder, or a folder that holds some")
         found += inside
