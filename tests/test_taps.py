@@ -208,3 +208,69 @@ def test_tokens_as_a_map_keep_their_places() -> None:
 def test_no_connector(make: Callable[[], Connector]) -> None:
     with pytest.raises(ModelError, match="no connector"):
         make()
+
+
+class Block(nn.Module):
+    """A post-activated residual block; one activation module serves twice, perhaps in place."""
+
+    def __init__(self, inplace: bool = False) -> None:
+        super().__init__()
+        self.conv1, self.conv2 = nn.Conv2d(4, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1)
+        self.relu = nn.ReLU(inplace=inplace)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.relu(self.conv2(self.relu(self.conv1(x))) + x)
+        return out
+
+
+@pytest.mark.parametrize("inplace", [False, True])
+def test_what_the_last_activation_reads_is_kept_even_where_it_works_in_place(inplace: bool) -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), Block(inplace)).eval()
+    found = layout(network, IMAGES)
+    assert (found.stages, found.preacts) == (("1",), ("input of 1.relu#2",))
+    assert found.before_activation() == found.preacts
+    assert found.shape("input of 1.relu#2") == (4, 16, 16)
+    with Taps(["1", *found.preacts]).record(network) as seen:
+        network(IMAGES)
+    preact = seen["input of 1.relu#2"]
+    assert bool((preact < 0).any())
+    assert torch.equal(preact.relu(), seen["1"])
+    preact.sum().backward()
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in network.modules())
+
+
+def test_a_pre_activated_stage_is_read_behind_the_next_normalisation() -> None:
+    stem = nn.Conv2d(1, 4, 3, padding=1)
+    network = nn.Sequential(nn.Sequential(stem, nn.Conv2d(4, 4, 1)), nn.BatchNorm2d(4), nn.ReLU()).eval()
+    found = layout(nn.Sequential(network, nn.Conv2d(4, 8, 3, stride=2), nn.ReLU()), IMAGES)
+    assert found.preacts == ("input of 0.2", "input of 2")
+    assert found.norm_before("input of 0.2") == "0.1"
+    assert found.norm_before("input of 2") is None
+
+
+def test_a_stage_without_activation_is_its_own_and_a_hidden_one_is_named() -> None:
+    class Hidden(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(1, 4, 3, padding=1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.conv(x).relu()
+
+    linear = layout(nn.Sequential(nn.Sequential(nn.Conv2d(1, 4, 3)), nn.Conv2d(4, 4, 3, stride=2)), IMAGES)
+    assert linear.preacts == linear.stages
+    hidden = layout(nn.Sequential(Hidden()), IMAGES)
+    assert hidden.preacts == ("",)
+    with pytest.raises(ModelError, match="stage '0' cannot be tapped before its activation"):
+        hidden.before_activation()
+
+
+def test_wrong_names_of_inputs_get_the_nearest() -> None:
+    network = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), Block())
+    found = layout(network, IMAGES)
+    for name in ("input of 1.rely", "input of 1.relu#3"):
+        with pytest.raises(ModelError, match=r"'1\.relu'"):
+            found.shape(name)
+    with pytest.raises(ModelError, match=r"no layer '1\.rely'"), Taps(["input of 1.rely"]).record(network):
+        pass

@@ -129,24 +129,25 @@ def crd_batch(
     positive(temperature=temperature)
     v_s, v_t = embeddings(student, teacher)
     others = labels[:, None] != labels
-    count = others.sum(1, keepdim=True).to(v_s.dtype)
-    valid = others | torch.eye(len(labels), dtype=torch.bool, device=labels.device)
-    valid &= count > 0
+    count = others.sum(1, keepdim=True).to(v_s.dtype).clamp_(min=1)
+    valid = others.logical_or_(torch.eye(len(labels), dtype=torch.bool, device=labels.device))
+    valid &= valid.sum() > len(labels)  # rows of a single class have no negatives
     scores = v_s.detach() @ v_t.detach().T / temperature
-    found = (scores, scores.T.clone())
+    e = scores.exp().mul_(valid)
     if constants is None:
-        entries = valid.sum().clamp(min=1)
-        means = torch.stack([(x.exp() * valid).sum() / entries for x in found])
-        constants = torch.where(valid.any(), means, 1.0)
-    logs, log_k = constants.to(v_s.dtype).log(), count.clamp(min=1).log()
-    total, n = v_s.new_zeros(()), max(len(labels), 1)
-    for v, other, x, log_z in zip((v_s, v_t), (v_t, v_s), found, logs, strict=True):
-        x -= log_z + log_k
-        anchor = (torch.nn.functional.softplus(x) * valid).sum() - (x.diagonal() * valid.diagonal()).sum()
-        slope = x.sigmoid() * valid
-        slope.diagonal().sub_(valid.diagonal().to(x.dtype))
-        gradient = slope @ other.detach() / (temperature * n) if wants_gradient(v) else None
-        total = total + known(v, anchor / n, gradient)
+        constants = torch.where(valid.any(), e.sum() / valid.sum().clamp(min=1), 1.0).expand(2)
+    own, n, total = valid.diagonal().to(scores.dtype), max(len(labels), 1), v_s.new_zeros(())
+    sides = ((v_s, v_t, e), (v_t, v_s, e.T))
+    for (v, other, e), z in zip(sides, constants.to(v_s.dtype), strict=True):
+        ratio = e / (z * count)
+        pull = (scores.diagonal() - (z * count[:, 0]).log()).dot(own)
+        value = (ratio.log1p().sum() - pull) / n
+        gradient = None
+        if wants_gradient(v):
+            slope = ratio.div_(1 + ratio)
+            slope.diagonal().sub_(own)
+            gradient = slope @ other.detach() / (temperature * n)
+        total = total + known(v, value, gradient)
     return total, constants
 
 

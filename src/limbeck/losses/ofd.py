@@ -53,7 +53,9 @@ def ofd(student: Maps, teacher: Maps, margin: Channels, *, reduction: Reduction 
         raise ShapeError("margins do not fit the maps", got=tuple(margin.shape), expected=f"({s.shape[1]},)")
     target = torch.maximum(t, margin.detach().to(s.dtype)[:, None, None])
     gap = s.detach() - target
-    gap.masked_fill_((gap <= 0) & (target <= 0), 0)
+    # Below 0 the teacher only bounds: a gap counts above 0 there, any gap where the target is active.
+    least = target.gt_(0).mul_(-torch.finfo(gap.dtype).max)
+    torch.maximum(gap, least, out=gap)
     value = gap.flatten(1).square().sum(1) if reduction == "none" else gap.flatten().dot(gap.flatten())
     n = max(len(s), 1) if reduction == "mean" else 1
     return known(s, value / n, gap.mul_(2 / n) if wants_gradient(s) else None)

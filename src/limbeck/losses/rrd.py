@@ -52,10 +52,10 @@ def rrd(
     positive(student_temperature=student_temperature, teacher_temperature=teacher_temperature)
     a, c = embeddings(student, teacher.detach())
     queue = queue.detach().to(a.dtype)
-    log_s = (a.detach() @ queue.T).div_(student_temperature).log_softmax(1)
-    target = (c @ queue.T).div_(teacher_temperature).softmax(1)
+    log_s = ((a.detach() / student_temperature) @ queue.T).log_softmax(1)
+    target = ((c / teacher_temperature) @ queue.T).softmax(1)
     n = max(len(a), 1)
-    value = -(target * log_s).sum() / n
+    value = -target.flatten().dot(log_s.flatten()) / n
     gradient = None
     if wants_gradient(a):
         gradient = (log_s.exp_().sub_(target) @ queue).div_(student_temperature * n)
