@@ -94,6 +94,8 @@ def test_second_views_regions_and_a_learned_temperature(config: Path, tmp_path: 
     entries = ("methods=[{name: mlkd}, {name: ctkd, ramp: 1}, {name: sdd_kd}]", "train.epochs=2")
     for name, run in (("one", limbeck), ("two", launch)):
         done = run("distill", config, *entries, "--output", tmp_path / name)
+        assert done.returncode == 0, done.stderr
+    assert_close(tmp_path / "two", tmp_path / "one")
 
 
 def test_memories_are_the_same_in_every_process(config: Path, tmp_path: Path) -> None:
