@@ -23,11 +23,13 @@ class Layer(NamedTuple):
         name: its path in the network, such as ``layer2.0``.
         kind: its class.
         shape: of its output without the batch: ``(C, H, W)`` for maps, ``(L, D)`` for tokens, ``(D,)``.
+        signed: whether any of its output was below 0 when the network was looked at.
     """
 
     name: str
     kind: str
     shape: tuple[int, ...]
+    signed: bool = False
 
 
 class Anatomy(NamedTuple):
@@ -73,6 +75,14 @@ class Layout(NamedTuple):
         if name == EMBEDDING and self.embedding is not None:
             return self.embedding
         return self.layers[self._position(name)].shape
+
+    def signed(self, name: str) -> bool:
+        """Whether a layer's output held numbers below 0; True for what a module reads, which nobody looked at.
+
+        Raises:
+            ModelError: no such layer; the nearest is named.
+        """
+        return name.startswith(INPUT) or self.layers[self._position(name)].signed
 
     def before_activation(self) -> tuple[str, ...]:
         """Taps on each stage before its last activation.
@@ -137,8 +147,9 @@ def layout(model: nn.Module, inputs: Tensor) -> Layout:
         def hook(_: nn.Module, given: Any, out: Any) -> None:
             found = _tensor(out)
             if found is not None and found.dim() >= 2 and len(found) == len(inputs):
-                order.append(Layer(name, type(module).__name__, tuple(found.shape[1:])))
-                seen.append(Seen(name, module, found, bool((found < 0).any())))
+                signed = bool((found < 0).any())
+                order.append(Layer(name, type(module).__name__, tuple(found.shape[1:]), signed))
+                seen.append(Seen(name, module, found, signed))
             if isinstance(module, nn.Linear) and given[0].dim() == 2:
                 linear.append((name, tuple(given[0].shape[1:])))
 

@@ -16,7 +16,7 @@ import limbeck
 from limbeck.errors import ConfigError, ModelError
 from limbeck.methods import METHODS, Method, Setting, Terms, resolve
 from limbeck.methods.fitnets import Regressor
-from limbeck.methods.layers import FeatureMethod
+from limbeck.methods.layers import FeatureMethod, stem
 from limbeck.methods.vid import Guess
 from limbeck.models import build
 from limbeck.signals import Batch, Signals
@@ -276,10 +276,30 @@ def test_regressors_fit_any_two_grids(source: tuple[int, ...], target: tuple[int
     assert Regressor(source, target, relu=False)(torch.randn(3, *source)).min() < 0
 
 
-def test_tokens_get_no_relu() -> None:
-    method, *_ = prepared("fitnets", network("cnn"), vision_transformer())
-    assert isinstance(method, FeatureMethod)
-    assert "ReLU" not in method.choices[-1]
+@pytest.mark.parametrize(
+    ("teacher", "relu", "ends"),
+    [
+        ("resnet8", None, True),
+        ("wrn_16_2", None, False),
+        ("tokens", None, False),
+        ("wrn_16_2", True, True),
+        ("resnet8", False, False),
+    ],
+)
+def test_the_regressor_ends_in_a_relu_unless_the_teacher_gives_negative_numbers(
+    teacher: str, relu: bool | None, ends: bool
+) -> None:
+    model = vision_transformer() if teacher == "tokens" else network(teacher)
+    method, *_ = prepared("fitnets", network("cnn"), model, relu=relu)
+    assert ("ReLU" in method.choices[-1]) == ends
+
+
+def test_the_stem_of_a_network_that_does_not_name_its_own() -> None:
+    block = nn.Sequential(nn.Conv2d(4, 8, 3, 2, 1), nn.ReLU())
+    plain = nn.Sequential(nn.Conv2d(1, 4, 3, 1, 1), nn.Sequential(nn.Conv2d(4, 4, 3, 1, 1), nn.ReLU()), block)
+    found = layout(nn.Sequential(plain, nn.Flatten(), nn.Linear(128, 4)), images())
+    assert (stem(found), found.stages) == (("0.0",), ("0.1", "0"))
+    assert stem(THREE) == ()
 
 
 def test_the_variance_of_vid_starts_where_the_published_one_does() -> None:

@@ -18,7 +18,8 @@ class FitNets(FeatureMethod):
 
     Of an even number of stages, the shallower middle one. Layers named by hand are all compared, and their
     terms added up. The paper trains the hint before, and knowledge distillation after it; the released
-    toolkits, and this method, train hint and labels together.
+    toolkits, and this method, train hint and labels together. The published regressor always ends in a ReLU,
+    behind which the negative numbers of a wide ResNet's stages are out of reach.
 
     Example:
         >>> FitNets(relu=False).options.relu
@@ -33,10 +34,9 @@ class FitNets(FeatureMethod):
     class Options(FeatureMethod.Options):
         """Layers, and the regressor's end."""
 
-        relu: bool = Field(
-            True,
-            description="end the regressor in a ReLU, as published; false for stages that end in none, such as "
-            "wide ResNets'. Tokens and vectors never get one",
+        relu: bool | None = Field(
+            None,
+            description="end the regressor in a ReLU; null: unless the teacher's layer gives negative numbers",
         )
 
     options: Options
@@ -47,13 +47,14 @@ class FitNets(FeatureMethod):
         if not (self.options.student_layers or self.options.teacher_layers):
             middle = (len(pairs) - 1) // 2
             pairs, self.choices = pairs[middle : middle + 1], ()
-        self.regressors = nn.ModuleList(self._regressor(pair) for pair in pairs)
+        self.regressors = nn.ModuleList(self._regressor(pair, self.network(teacher)) for pair in pairs)
         self.compare(pairs, [str(regressor) for regressor in self.regressors])
 
-    def _regressor(self, pair: Pair) -> Regressor | Connector:
+    def _regressor(self, pair: Pair, teacher: Layout) -> Regressor | Connector:
         if grid(pair.source) is None or grid(pair.target) is None:
             return self.connector(pair)
-        return Regressor(pair.source, pair.target, relu=self.options.relu and len(pair.target) == 3)
+        relu = self.options.relu
+        return Regressor(pair.source, pair.target, not teacher.signed(pair.teacher) if relu is None else relu)
 
     def forward(self, student: Signals, teacher: Signals | None, batch: Batch) -> Terms:
         pairs = zip(self.regressors, self.features(student, teacher), strict=True)

@@ -203,7 +203,8 @@ def full(x: Tensor) -> Tensor:
 
 
 def stem(network: Layout) -> tuple[str, ...]:
-    """The layer that the first stage reads, where it has layers of its own; otherwise none.
+    """What feeds the first stage: as the network says, or the layer before a first stage that has layers of its
+    own; otherwise none.
 
     Example:
         >>> import torch
@@ -213,6 +214,8 @@ def stem(network: Layout) -> tuple[str, ...]:
         >>> stem(layout(network, torch.zeros(1, 1, 16, 16)))
         ('relu',)
     """
+    if network.stem is not None:
+        return (network.stem,)
     names = [layer.name for layer in network.layers]
     for i, name in enumerate(names):
         if network.stages and name.startswith(network.stages[0] + "."):
