@@ -22,8 +22,11 @@ lint: $(VENV)/.dev
 fast: $(VENV)/.dev
 	$(RUN) -n 2 -m "not slow" -q
 
-bench: $(VENV)/.dev
+bench: $(VENV)/.dev | $(VENV)/torchdistill
 	$(BIN)/python benchmarks/run.py
+
+$(VENV)/torchdistill: | $(VENV)/.dev
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target $@ torchdistill==1.1.5
 
 build: $(VENV)/.dev
 	$(BIN)/python -m build

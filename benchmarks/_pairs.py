@@ -2,7 +2,8 @@
 
 A benchmark calls ``compare`` (time) and ``compare_memory`` (peak of what PyTorch allocates on the CPU) and ends with
 ``finish``, which prints a table and then one line of JSON per figure:
-``{"name": ..., "ratio": ..., "goal": ..., "better": "lower" | "higher", "pairs": n}``.
+``{"name": ..., "ratio": ..., "goal": ..., "better": "lower" | "higher", "pairs": n, "ours": ..., "reference": ...,
+"unit": ...}``. Time is processor time of the process: others on the machine stretch a call, but not its figure.
 """
 
 from __future__ import annotations
@@ -43,7 +44,8 @@ class Figure:
 
     def line(self) -> str:
         keys = {"name": self.name, "ratio": round(self.ratio, 4), "goal": self.goal, "better": self.better}
-        return json.dumps({**keys, "pairs": self.pairs})
+        sides = {"ours": float(f"{self.ours:.4g}"), "reference": float(f"{self.reference:.4g}")}
+        return json.dumps({**keys, "pairs": self.pairs, **sides, "unit": self.unit})
 
 
 def compare(
@@ -58,7 +60,7 @@ def compare(
     least: float = 2e-3,
     budget: float | None = None,
 ) -> Figure:
-    """Median over pairs of our time to the reference's; the order alternates from pair to pair.
+    """Median over pairs of our processor time to the reference's; the order alternates from pair to pair.
 
     Args:
         name: name of the figure.
@@ -71,14 +73,14 @@ def compare(
         least: seconds that one measurement lasts at least; short calls are repeated to fill it.
         budget: seconds after which there are fewer pairs than asked for, though three at least.
     """
-    first = seconds(ours, 1) + seconds(reference, 1)
-    if budget is not None and first > budget / 20:
-        pairs = min(pairs, max(3, round(budget / first)))
-    else:
+    both = seconds(ours, 1) + seconds(reference, 1)
+    if budget is not None and both > budget / 20:
+        pairs = min(pairs, max(3, round(budget / both)))
+    elif warmup:
         for _ in range(warmup):
             ours()
             reference()
-    both = seconds(ours, 1) + seconds(reference, 1)
+        both = seconds(ours, 1) + seconds(reference, 1)
     repeats = max(1, round(2 * least / max(both, 1e-7)))
     samples = []
     for pair in range(pairs):

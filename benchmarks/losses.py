@@ -51,17 +51,18 @@ def main() -> None:
     words = parser(__doc__)
     words.add_argument("--full", action="store_true", help="the largest sizes too (a quarter of an hour)")
     words.add_argument("--only", nargs="+", default=sorted(PAIRS), metavar="NAME", help="these pairs")
+    words.add_argument("--budget", type=float, help="seconds for each figure of time (default 3, quick 0.5)")
     given = parse(words)
+    given.budget = given.budget or (0.5 if given.quick else 3)
     figures: list[Figure] = []
     for name in given.only:
         pair = PAIRS[name]
         for size in pair.sizes:
             if given.full or math.prod(size) <= LARGE or size in MAPS:
                 check(name, pair, size)
-                figures += measured(
-                    name, pair, size, budget=1 if given.quick else 3, pairs=31 if given.quick else 151
-                )
-                print(".", end="", file=sys.stderr, flush=True)
+                found = measured(name, pair, size, budget=given.budget, pairs=31 if given.quick else 151)
+                print(*(figure.line() for figure in found), sep="\n", file=sys.stderr, flush=True)
+                figures += found
     finish(figures)
 
 

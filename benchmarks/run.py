@@ -1,6 +1,9 @@
-"""Run every benchmark, one after another, and write ``docs/results/benchmarks.md``.
+"""Run benchmarks one after another, and write ``docs/results/benchmarks.md`` and ``.json``.
 
-python benchmarks/run.py [--quick] [--threads N]
+    python benchmarks/run.py [--quick] [--full] [--threads N] [--only NAME ...] [--note TEXT]
+
+``--full`` adds the largest sizes of the losses, ``--only`` keeps what the file has of the others. The figures of
+``loss_cost.py`` are drawn by that script.
 """
 
 from __future__ import annotations
@@ -11,40 +14,52 @@ import subprocess
 import sys
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 HERE = Path(__file__).parent
-NAMES = ("import_time", "losses", "step_overhead", "precision")
+RESULTS = HERE.parent / "docs" / "results" / "benchmarks.json"
+NAMES = ("import_time", "losses", "step_overhead", "precision", "vs_torchdistill")
 
 
 def main() -> None:
     words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    words.add_argument("--quick", action="store_true", help="each in about a minute")
+    words.add_argument("--quick", action="store_true", help="each in a few minutes")
+    words.add_argument("--full", action="store_true", help="the largest sizes of the losses too")
     words.add_argument("--threads", type=int, default=1, help="threads of PyTorch (default 1)")
+    words.add_argument("--only", nargs="+", choices=NAMES, default=NAMES, help="these benchmarks")
+    words.add_argument("--note", default="", help="a sentence on the machine, for the page")
     given = words.parse_args()
     options = (["--quick"] if given.quick else []) + ["--threads", str(given.threads)]
-    figures = []
-    for name in NAMES:
+    known = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    for name in given.only:
         print(f"== {name}", flush=True)
+        more = ["--full"] if given.full and name == "losses" else []
         done = subprocess.run(
-            [sys.executable, str(HERE / f"{name}.py"), *options], text=True, capture_output=True, check=False
+            [sys.executable, str(HERE / f"{name}.py"), *options, *more],
+            text=True,
+            stdout=subprocess.PIPE,
+            check=False,
         )
         print(done.stdout, flush=True)
         if done.returncode:
-            raise SystemExit(f"{name} failed:\n{done.stderr}")
-        figures += [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
-    path = HERE.parent / "docs" / "results" / "benchmarks.md"
-    path.write_text(page(figures, " ".join(options)))
-    missed = [f["name"] for f in figures if not met(f)]
-    print(f"written: {path}; {len(figures) - len(missed)} of {len(figures)} goals met. {', '.join(missed)}")
+            raise SystemExit(f"{name} failed")
+        figures = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+        known[name] = {"options": " ".join([*options, *more]), "date": str(date.today()), "figures": figures}
+        known[name]["note"] = given.note
+        RESULTS.write_text(json.dumps(known, indent=1) + "\n")
+    RESULTS.with_suffix(".md").write_text(page(known))
+    every = [figure for part in known.values() for figure in part["figures"]]
+    missed = [figure["name"] for figure in every if not met(figure)]
+    print(f"{len(every) - len(missed)} of {len(every)} goals met. {', '.join(missed)}")
 
 
-def met(figure: dict[str, object]) -> bool:
+def met(figure: dict[str, Any]) -> bool:
     """Whether a figure reaches its goal."""
-    ratio, goal = float(str(figure["ratio"])), float(str(figure["goal"]))
-    return ratio <= goal if figure["better"] == "lower" else ratio >= goal
+    ratio, goal = figure["ratio"], figure["goal"]
+    return bool(ratio <= goal if figure["better"] == "lower" else ratio >= goal)
 
 
-def page(figures: list[dict[str, object]], options: str) -> str:
+def page(known: dict[str, Any]) -> str:
     """The results as Markdown."""
     from limbeck.training.record import environment
 
@@ -52,16 +67,28 @@ def page(figures: list[dict[str, object]], options: str) -> str:
     lines = [
         "# Benchmarks",
         "",
-        "Ratios against a reference in the same run: medians of alternating pairs. One machine.",
+        "Ratios against a reference in the same run: medians of alternating pairs on one machine. Time is processor",
+        "time of the measuring process, not time on the wall, so that other work on the machine counts little.",
+        "What each loss costs as batches and classes grow: [loss-cost.md](loss-cost.md).",
         "",
-        f"`python benchmarks/run.py {options}`, {date.today()}: {machine['cpu']}, PyTorch {machine['torch']}.",
-        "",
-        "| figure | ratio | goal | better | met | pairs |",
-        "| --- | --- | --- | --- | --- | --- |",
+        f"{machine['cpu']}, PyTorch {machine['torch']}.",
     ]
-    for f in figures:
-        mark = "yes" if met(f) else "**no**"
-        lines.append(f"| {f['name']} | {f['ratio']} | {f['goal']} | {f['better']} | {mark} | {f['pairs']} |")
+    for name in NAMES:
+        if name not in known:
+            continue
+        part = known[name]
+        lines += ["", f"## {name}", "", f"`python benchmarks/{name}.py {part['options']}`, {part['date']}."]
+        lines += [part["note"]] if part.get("note") else []
+        lines += [
+            "",
+            "| figure | ours | reference | unit | ratio | goal | better | met | pairs |",
+            "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+        ]
+        for f in part["figures"]:
+            mark = "yes" if met(f) else "**no**"
+            sides = f"{f.get('ours', '')} | {f.get('reference', '')} | {f.get('unit', '')}"
+            words = f"{f['ratio']} | {f['goal']} | {f['better']} | {mark} | {f['pairs']}"
+            lines.append(f"| {f['name'].removeprefix(name + '/')} | {sides} | {words} |")
     return "\n".join(lines) + "\n"
 
 
