@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from limbeck.errors import ConfigError
-from limbeck.losses import bickd, dist, dkd, kd, label_smoothing, rld
+from limbeck.losses import bickd, dist, dkd, kd, label_smoothing, rkd_angle, rkd_distance, rld
 from limbeck.methods import KD, METHODS, BicKD, Method, Term, describe, resolve
 from limbeck.methods.base import overrides
 from limbeck.signals import Batch, Signals
@@ -71,6 +71,8 @@ def test_terms_are_those_of_the_losses():
     assert torch.allclose(total(resolve("dist")(student, teacher, batch)), 2 * dist(s, t))
     both = total(resolve("bickd", {"kd_weight": 0.0})(student, teacher, batch))
     assert torch.allclose(both, bickd(s, t, y))
+    relations = resolve("rkd_logits", {"distance_weight": 2.0})(student, teacher, batch)
+    assert torch.allclose(total(relations), 2 * rkd_distance(s, t) + 50 * rkd_angle(s, t))
     smooth = resolve("label_smoothing")(student, None, batch)["label_smoothing"].value
     assert torch.equal(smooth, label_smoothing(s, y))
 

@@ -35,6 +35,7 @@ from .one import ONE
 from .pkt import PKT
 from .reviewkd import ReviewKD
 from .rkd import RKD
+from .rkd_logits import RKDLogits
 from .rld import RLD
 from .rrd import RRD
 from .sample_ckd import SampleCKD
@@ -78,6 +79,7 @@ METHODS: dict[str, type[Method]] = {
     "sp": SP,
     "cc": CC,
     "rkd": RKD,
+    "rkd_logits": RKDLogits,
     "pkt": PKT,
     "darkrank": DarkRank,
     "comparative_kd": ComparativeKD,
@@ -207,6 +209,7 @@ __all__ = [
     "LabelSmoothing",
     "Method",
     "MethodOptions",
+    "RKDLogits",
     "ReviewKD",
     "SampleCKD",
     "Setting",
