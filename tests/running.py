@@ -35,7 +35,7 @@ def command(*words: object) -> list[str]:
 
 
 def limbeck(
-    *words: object, cwd: Path | None = None, timeout: float = 300
+    *words: object, cwd: Path | None = None, timeout: float = 900
 ) -> subprocess.CompletedProcess[str]:
     """Run a command to its end."""
     return subprocess.run(

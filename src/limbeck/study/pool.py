@@ -22,7 +22,7 @@ from .grid import Cell
 ATTEMPTS = 2
 """How often a run is given to a worker that dies over it."""
 
-PATIENCE = 60.0
+PATIENCE = 120.0
 """Seconds that a stopped worker has to save its run."""
 
 
