@@ -66,9 +66,12 @@ def cifar10_files() -> dict[str, bytes]:
     return files | {"batches.meta": old_pickle({"label_names": names, "num_vis": 3072})}
 
 
-def cifar100_files() -> dict[str, bytes]:
-    labels = {"fine_labels": [k % 100 for k in range(200)], "coarse_labels": [k % 20 for k in range(200)]}
-    files = {name: old_pickle({"data": pixels(200, 1), **labels}) for name in ("train", "test")}
+def cifar100_files(train: int = 200, test: int = 200, present: int = 100) -> dict[str, bytes]:
+    files = {}
+    for name, count in (("train", train), ("test", test)):
+        fine, coarse = [k % present for k in range(count)], [k % 20 for k in range(count)]
+        values = {"data": pixels(count, 1), "fine_labels": fine, "coarse_labels": coarse}
+        files[name] = old_pickle(values)
     return files | {"meta": old_pickle({"fine_label_names": [f"c{k}" for k in range(100)]})}
 
 

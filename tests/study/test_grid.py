@@ -10,7 +10,7 @@ from tests.running import ROOT
 
 from limbeck.config import check
 from limbeck.errors import ConfigError
-from limbeck.study.config import PRESETS, StudyConfig, read_study
+from limbeck.study.config import PRESETS, StudyConfig, narrow, read_study
 from limbeck.study.grid import Grid
 
 SHIPPED = sorted((ROOT / "presets" / "studies").glob("*.yaml"))
@@ -123,3 +123,45 @@ def test_what_is_wrong_is_named(more: dict[str, Any], said: str) -> None:
 def test_an_unknown_preset_names_the_nearest() -> None:
     with pytest.raises(ConfigError, match="nearest is 'digits'"):
         read_study("digitz")
+
+
+PAIRS = {
+    "p": {"student": "cnn", "teacher": "resnet8"},
+    "q": {"student": "cnn", "teacher": "resnet14"},
+}
+
+
+def test_a_method_may_have_other_options_with_one_pair() -> None:
+    methods = {
+        "scratch": None,
+        "dkd": {"methods": [{"name": "dkd", "beta": 8}], "pairs": {"q": {"beta": 2, "train.epochs": 9}}},
+    }
+    cells = Grid(study(pairs=PAIRS, methods=methods, seeds=[0])).students()
+    found = {
+        c.pair: (c.config.methods[0].options["beta"], c.config.train.epochs)
+        for c in cells
+        if c.method == "dkd"
+    }
+    assert found == {"p": (8, 4), "q": (2, 9)}
+    with pytest.raises(ConfigError, match=r"methods\.dkd\.pairs: no pair 'r'"):
+        study(pairs=PAIRS, methods={"dkd": {"methods": ["dkd"], "pairs": {"r": {"beta": 2}}}})
+
+
+def test_a_part_of_a_study_is_in_the_same_folders() -> None:
+    methods = {"scratch": None, "kd": "kd", "dkd": {"methods": ["dkd"], "pairs": {"p": {"beta": 2}}}}
+    whole = study(pairs=PAIRS, methods=methods, tuning={"space": {"kd": {"temperature": [1]}}})
+    part = narrow(whole, pairs=["q"], methods=["scratch", "dkd"])
+    cells = {cell.key: cell.config for cell in Grid(whole).all()}
+    ours = {cell.key: cell.config for cell in Grid(part).all()}
+    assert len(ours) == 5
+    assert all(cells[key] == config for key, config in ours.items())
+    assert part.baselines == ("scratch",)
+    assert part.tuning is not None
+    assert part.tuning.space == {}
+    assert narrow(whole) == whole
+    for names in ({"pairs": ["r"]}, {"methods": ["kdd"]}):
+        with pytest.raises(ConfigError, match="the study has no"):
+            narrow(whole, **names)
+    later = study(methods={"kd": "kd", "again": {"methods": ["kd"], "teacher": {"method": "kd"}}})
+    with pytest.raises(ConfigError, match=r"teacher\.method: no method 'kd'"):
+        narrow(later, methods=["again"])

@@ -164,12 +164,25 @@ def study(
     ray: Annotated[
         str | None, typer.Option(metavar="ADDRESS|local", help="run on a Ray cluster (needs the scale extra)")
     ] = None,
+    pair: Annotated[list[str] | None, typer.Option(help="only this pair; repeat it")] = None,
+    method: Annotated[list[str] | None, typer.Option(help="only this method; repeat it")] = None,
     allow_code: Code = None,
 ) -> None:
     """Run a grid of methods, pairs, data settings and seeds, and end in verdicts. Run it again to go on."""
     from .study import run
 
-    run(preset, overrides or [], output, workers, dry_run, results, ray, allow_code or [])
+    run(
+        preset,
+        overrides or [],
+        output,
+        workers,
+        dry_run,
+        results,
+        ray,
+        pair or [],
+        method or [],
+        allow_code or [],
+    )
 
 
 @app.command()

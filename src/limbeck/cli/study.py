@@ -15,6 +15,8 @@ def run(
     dry_run: bool,
     results: bool,
     ray: str | None,
+    pairs: list[str],
+    methods: list[str],
     allow_code: list[str],
 ) -> None:
     """Run, plan or recompute a study, and print its tables."""
@@ -22,7 +24,7 @@ def run(
     from ..study.results import write
     from ..study.runner import Options, run_study
 
-    study = config.read_study(preset, overrides)
+    study = config.narrow(config.read_study(preset, overrides), pairs, methods)
     if output is not None:
         study = study.model_copy(update={"output": str(output)})
     if dry_run:

@@ -62,6 +62,9 @@ class EntryConfig(Section):
         "null: the pair's where a method needs one",
     )
     set: Overrides = Field(default_factory=dict, description="overrides of the runs of this method")
+    pairs: dict[str, Overrides] = Field(
+        default_factory=dict, description="pair -> overrides of this method's runs with it; options by name"
+    )
     sweep: dict[str, list[Any]] = Field(
         default_factory=dict, description="dotted key or option of the first method -> values"
     )
@@ -169,6 +172,8 @@ class StudyConfig(Section):
         for name, entry in self.methods.items():
             if isinstance(entry.teacher, Earlier):
                 _known(entry.teacher.method, self.methods, f"methods.{name}.teacher.method")
+            for pair in entry.pairs:
+                _known(pair, self.pairs, f"methods.{name}.pairs", "pair")
         if self.tuning is not None:
             for name in self.tuning.space:
                 _known(name, self.methods, "tuning.space")
@@ -182,9 +187,41 @@ class StudyConfig(Section):
         return Path(self.output or f"runs/{self.name}")
 
 
-def _known(name: str, names: Mapping[str, Any], where: str) -> None:
+def _known(name: str, names: Mapping[str, Any], where: str, kind: str = "method") -> None:
     if name not in names:
-        raise ValueError(f"{where}: no method {name!r}, nearest is {suggest(name, list(names))}")
+        raise ValueError(f"{where}: no {kind} {name!r}, nearest is {suggest(name, list(names))}")
+
+
+def narrow(study: StudyConfig, pairs: Sequence[str] = (), methods: Sequence[str] = ()) -> StudyConfig:
+    """The part of a study with these pairs and methods; none named are all.
+
+    Folders are the whole study's, so parts may be run one after the other, or on several machines.
+
+    Raises:
+        ConfigError: no such pair or method.
+    """
+    update: dict[str, Any] = {}
+    for axis, names in (("pairs", pairs), ("methods", methods)):
+        known: dict[str, Any] = getattr(study, axis)
+        for name in names:
+            if name not in known:
+                raise ConfigError(
+                    f"the study has no {axis[:-1]} {name!r}", expected=suggest(name, list(known))
+                )
+        if names:
+            update[axis] = {name: value for name, value in known.items() if name in names}
+    if "pairs" in update:
+        entries = update.get("methods", study.methods)
+        update["methods"] = {
+            name: entry.model_copy(update={"pairs": {p: v for p, v in entry.pairs.items() if p in pairs}})
+            for name, entry in entries.items()
+        }
+    if "methods" in update:
+        update["baselines"] = tuple(name for name in study.baselines if name in update["methods"])
+        if study.tuning is not None:
+            space = {name: keys for name, keys in study.tuning.space.items() if name in update["methods"]}
+            update["tuning"] = study.tuning.model_copy(update={"space": space})
+    return check(StudyConfig, study.model_copy(update=update).model_dump(), "this part of the study")
 
 
 def find(preset: str) -> Path:

@@ -145,7 +145,7 @@ class Grid:
         run["methods"] = list(entry.methods)
         if entry.label_weight is not None:
             run["label_weight"] = entry.label_weight
-        for layer in (entry.set, of_run(values), of_run(tuned or {})):
+        for layer in (entry.set, of_run(entry.pairs.get(pair, {})), of_run(values), of_run(tuned or {})):
             run = merge(run, layer)
         needs = _needs(run["methods"], f"method {method}")
         teacher = self._teacher(entry, pair, place, method, seed, bool(needs))
