@@ -10,6 +10,7 @@ from limbeck.errors import LimbeckError
 from limbeck.methods import METHODS
 from limbeck.study.config import StudyConfig, narrow, read_study
 from limbeck.study.grid import Grid
+from limbeck.training.checkpoint import save_weights
 from limbeck.training.session import execute
 from tests.data.test_cifar import archive, cifar100_files
 
@@ -142,3 +143,29 @@ def test_widths_that_fsp_cannot_compare_were_not_published(output: Path) -> None
     study["methods"]["fsp"]["pairs"] = {}
     with pytest.raises(LimbeckError, match="connectors"):
         train(narrow(StudyConfig.model_validate(study), ["wrn_40_2-wrn_40_1"], ["fsp"]))
+
+
+def test_imagenet(tmp_path: Path) -> None:
+    """The preset on small pictures of unequal sizes, with smaller networks and a teacher from a file."""
+    for part, count in (("train", 16), ("test", 2)):
+        for name in ("n01440764", "n01443537", "n01484850"):
+            folder = tmp_path / "images" / part / name
+            folder.mkdir(parents=True)
+            for k in range(count):
+                pixels = np.random.default_rng(k).integers(0, 256, (40 + k, 50, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(folder / f"{name}_{k}.JPEG")
+    weights = tmp_path / "resnet14.safetensors"
+    save_weights(weights, models.build("resnet14", classes=3, channels=3, size=(32, 32)).state_dict())
+    preset = ROOT / "presets" / "imagenet-resnet34-resnet18.yaml"
+    whole = read(preset)
+    assert whole.student.name == "timm:resnet18"
+    assert whole.teacher is not None
+    assert whole.teacher.model is not None
+    assert whole.teacher.model.options == {"pretrained": True}
+    small = [f"data.path={tmp_path / 'images'}", "data.size=32", "data.validation=6", "student=resnet8"]
+    short = ["train.epochs=1", "train.batch_size=21", "train.guards=warn", "train.workers=2", "latency=false"]
+    teacher = f"teacher.model={{name: resnet14, weights: {weights}}}"
+    run = execute(read(preset, [*small, *short, teacher, f"output={tmp_path / 'run'}"]))
+    assert run.status == "finished"
+    assert len(run.metrics("train")) == 1
+    assert set(run.metrics("train")[0]["terms"]) == {"cross_entropy", "dist.inter", "dist.intra"}

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 from torch.nn import functional as F
 
 from ..signals import Batch
+from .crops import Crops
 from .splits import Split, TensorSplit, as_float
 from .streams import generator
 
@@ -20,6 +21,8 @@ class AugmentConfig(BaseModel):
     Attributes:
         crop_padding: pixels of zero (black) padding on each side before a random crop to the old size;
             0 = off.
+        resized_crop: smallest share of the area of a random crop that is resized to the image size (ImageNet:
+            0.08); 0 = off. Not beside ``crop_padding``.
         flip: mirror left-right with probability one half.
         mixup: alpha of the Beta(alpha, alpha) weight of mixup; 0 = off.
         cutmix: alpha of the Beta(alpha, alpha) area of cutmix; 0 = off. With both on, each sample tosses a
@@ -29,15 +32,23 @@ class AugmentConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     crop_padding: int = Field(default=0, ge=0)
+    resized_crop: float = Field(default=0.0, ge=0, le=1)
     flip: bool = False
     mixup: float = Field(default=0.0, ge=0)
     cutmix: float = Field(default=0.0, ge=0)
 
+    @model_validator(mode="after")
+    def _one_crop(self) -> AugmentConfig:
+        if self.crop_padding and self.resized_crop:
+            raise ValueError("give either augment.crop_padding or augment.resized_crop, not both")
+        return self
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The choices of one epoch, one row per sample id."""
+    """The choices of one epoch, one row per sample id; crops are drawn when they are needed."""
 
+    crops: Crops | None
     top: Tensor
     left: Tensor
     mirrored: Tensor
@@ -127,8 +138,16 @@ class Views:
         for alpha, chosen in ((config.mixup, ~cut), (config.cutmix, cut)):
             if alpha:
                 weight = torch.where(chosen, torch.from_numpy(mixing.beta(alpha, alpha, n)), weight)
+        crops = Crops(config.resized_crop, self.seed, epoch) if config.resized_crop else None
         return Plan(
-            shifts[:, 0], shifts[:, 1], u[:, 2] < 0.5, partner, cut, weight.to(torch.float32), u[:, 5:7]
+            crops,
+            shifts[:, 0],
+            shifts[:, 1],
+            u[:, 2] < 0.5,
+            partner,
+            cut,
+            weight.to(torch.float32),
+            u[:, 5:7],
         )
 
     def _raw(self, ids: Tensor) -> tuple[Tensor, Tensor]:
@@ -139,7 +158,7 @@ class Views:
 
     def _moved(self, ids: Tensor, plan: Plan) -> tuple[Tensor, Tensor]:
         """Cropped and flipped, float32, not normalised."""
-        images, labels = self._raw(ids)
+        images, labels = self._raw(ids) if plan.crops is None else plan.crops.fetch(self.split, ids)
         height, width = images.shape[-2:]
         rows = torch.arange(len(ids))
         if self.config.flip:

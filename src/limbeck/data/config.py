@@ -31,6 +31,8 @@ class DataConfig(Changes):
         test: share or number of test images for a ``folder`` or ``npz`` that brings none (the draw is always
             seeded with 0, so that no setting moves the test set).
         size: height and width to which ``folder`` images are resized (default: they must all be alike).
+        crop: share of the shorter side of ``folder`` images that a central square keeps before it is resized to
+            ``size`` (ImageNet: 0.875); default: the whole image, squeezed into a square.
         channels: 1 (grey) or 3 (colour) for ``folder`` images.
     """
 
@@ -42,12 +44,15 @@ class DataConfig(Changes):
     download: bool = False
     test: Share = Field(default=0.2, gt=0)
     size: int | None = Field(default=None, gt=0)
+    crop: float | None = Field(default=None, gt=0, le=1)
     channels: int = 3
 
     @model_validator(mode="after")
     def _one_size(self) -> DataConfig:
         if self.train_size is not None and self.per_class is not None:
             raise ValueError("give either data.train_size or data.per_class, not both")
+        if self.crop is not None and self.size is None:
+            raise ValueError("data.crop needs data.size, the side of what it cuts out")
         return self
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch import Tensor
 from ..errors import DataError
 from .assembly import assemble, complement, resolve_count, stratified
 from .config import Data, DataConfig
+from .crops import Crops
 from .splits import DatasetSplit, Split
 from .streams import generator
 
@@ -25,7 +27,8 @@ def folder(config: DataConfig) -> Data:
     ``train`` must be there; ``validation`` and ``test`` may be. Class names are the sorted sub-folders of
     ``train``. Without ``test``, ``data.test`` of the training images are drawn, stratified, always with seed 0.
     Images are turned to grey or colour (``data.channels``), and, with ``data.size``, resized to a square of
-    that side (bilinear, without keeping the aspect ratio); without it all must be of one size. Every header is
+    that side (bilinear, without keeping the aspect ratio; with ``data.crop`` the central square that has this
+    share of the shorter side); without it all must be of one size. Every header is
     checked at the start, so that a file that is no image is found before the run. Mean and std are computed on
     the training split (at most 4,096 images).
 
@@ -90,36 +93,65 @@ def _split(place: Path, classes: list[str], config: DataConfig) -> DatasetSplit:
         labels += [label] * len(images)
     for path in paths:
         check_header(path)
-    dataset = ImageFiles(paths, labels, MODES[config.channels], config.size)
+    dataset = ImageFiles(paths, labels, MODES[config.channels], config.size, config.crop)
     return DatasetSplit(dataset, torch.tensor(labels), name=place.name)
 
 
 class ImageFiles(torch.utils.data.Dataset[tuple[Tensor, int]]):
-    """Image files, decoded one by one: gives uint8 ``(c, h, w)`` and the label."""
+    """Image files, decoded one by one: gives uint8 ``(c, h, w)`` and the label.
 
-    def __init__(self, paths: list[Path], labels: list[int], mode: str, size: int | None) -> None:
-        self.paths, self.labels, self.mode, self.size = paths, labels, mode, size
+    Args:
+        paths, labels: of the files.
+        mode: Pillow's name of the pixels' form.
+        size: side of the square that images become, or None for as they are.
+        crop: share of the shorter side that a central square keeps, or None for the whole image, squeezed.
+    """
+
+    def __init__(
+        self, paths: list[Path], labels: list[int], mode: str, size: int | None, crop: float | None = None
+    ) -> None:
+        self.paths, self.labels, self.mode, self.size, self.crop = paths, labels, mode, size, crop
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        path = self.paths[index]
+        return self._pixels(self.paths[index], self._middle), self.labels[index]
+
+    def cropped(self, index: int, crops: Crops, sample: int) -> Tensor:
+        """The part of an image that this sample shows, in the size of all."""
+
+        def part(width: int, height: int) -> tuple[float, float, float, float]:
+            box = crops.box(sample, width, height)
+            return box.left, box.top, box.left + box.width, box.top + box.height
+
+        return self._pixels(self.paths[index], part)
+
+    def _middle(self, width: int, height: int) -> tuple[float, float, float, float]:
+        """The central square, or all of the image."""
+        if self.crop is None:
+            return 0, 0, width, height
+        side = self.crop * min(width, height)
+        return (width - side) / 2, (height - side) / 2, (width + side) / 2, (height + side) / 2
+
+    def _pixels(self, path: Path, choose: Callable[[int, int], tuple[float, float, float, float]]) -> Tensor:
         try:
-            pixels = self._decode(path)
+            pixels = self._decode(path, choose)
         except Exception as error:
             raise _unreadable(path, error) from error
         if pixels.ndim == 2:
             pixels = pixels[:, :, None]
-        return torch.from_numpy(pixels).permute(2, 0, 1), self.labels[index]
+        return torch.from_numpy(pixels).permute(2, 0, 1)
 
-    def _decode(self, path: Path) -> Any:
+    def _decode(self, path: Path, choose: Callable[[int, int], tuple[float, float, float, float]]) -> Any:
         from PIL import Image, ImageOps
 
         with Image.open(path) as file:
             image = ImageOps.exif_transpose(file).convert(self.mode)
-        if self.size is not None and image.size != (self.size, self.size):
-            image = image.resize((self.size, self.size), Image.Resampling.BILINEAR)
+        size = image.size if self.size is None else (self.size, self.size)
+        box = choose(*image.size)
+        if image.size != size or box != (0, 0, *size):
+            image = image.resize(size, Image.Resampling.BILINEAR, box=box)
         return np.array(image)
 
 

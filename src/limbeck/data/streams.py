@@ -17,6 +17,7 @@ STREAMS = {
     "tuple_order": 10,
     "budget": 11,
     "strong": 12,
+    "crops": 13,
 }
 """The streams; each has its own counter range, so that none overlaps another."""
 
