@@ -28,8 +28,11 @@ def one_ensemble(branches: Sequence[Tensor], scores: Tensor) -> Logits:
         >>> one_ensemble([torch.tensor([[2.0, 0.0]]), torch.tensor([[0.0, 4.0]])], torch.zeros(1, 2))
         tensor([[1., 2.]])
     """
-    gate = torch.softmax(scores.relu(), 1)
-    return torch.einsum("nb,bnc->nc", gate, torch.stack(list(branches)))
+    gates = torch.softmax(scores.relu(), 1).unsqueeze(2).unbind(1)
+    mixed = gates[0] * branches[0]
+    for gate, branch in zip(gates[1:], branches[1:], strict=True):
+        mixed = torch.addcmul(mixed, gate, branch)
+    return mixed
 
 
 def one(
