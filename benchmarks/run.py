@@ -69,7 +69,6 @@ def page(known: dict[str, Any]) -> str:
         "",
         "Ratios against a reference in the same run: medians of alternating pairs on one machine. Time is processor",
         "time of the measuring process, not time on the wall, so that other work on the machine counts little.",
-        "What each loss costs as batches and classes grow: [loss-cost.md](loss-cost.md).",
         "",
         f"{machine['cpu']}, PyTorch {machine['torch']}.",
     ]
