@@ -45,7 +45,7 @@ def main() -> None:
             raise SystemExit(f"{name} failed")
         figures = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
         known[name] = {"options": " ".join([*options, *more]), "date": str(date.today()), "figures": figures}
-        known[name]["note"] = given.note
+        known[name] |= {"note": given.note, "machine": machine()}
         RESULTS.write_text(json.dumps(known, indent=1) + "\n")
     RESULTS.with_suffix(".md").write_text(page(known))
     every = [figure for part in known.values() for figure in part["figures"]]
@@ -59,24 +59,32 @@ def met(figure: dict[str, Any]) -> bool:
     return bool(ratio <= goal if figure["better"] == "lower" else ratio >= goal)
 
 
-def page(known: dict[str, Any]) -> str:
-    """The results as Markdown."""
+def machine() -> str:
+    """Processor and PyTorch."""
     from limbeck.training.record import environment
 
-    machine = environment()
+    found = environment()
+    return f"{found['cpu']}, PyTorch {found['torch']}"
+
+
+def page(known: dict[str, Any]) -> str:
+    """The results as Markdown."""
     lines = [
         "# Benchmarks",
         "",
         "Ratios against a reference in the same run: medians of alternating pairs on one machine. Time is processor",
         "time of the measuring process, not time on the wall, so that other work on the machine counts little.",
-        "",
-        f"{machine['cpu']}, PyTorch {machine['torch']}.",
     ]
     for name in NAMES:
         if name not in known:
             continue
         part = known[name]
-        lines += ["", f"## {name}", "", f"`python benchmarks/{name}.py {part['options']}`, {part['date']}."]
+        lines += [
+            "",
+            f"## {name}",
+            "",
+            f"`python benchmarks/{name}.py {part['options']}`, {part['date']}; {part['machine']}.",
+        ]
         lines += [part["note"]] if part.get("note") else []
         lines += [
             "",
