@@ -41,7 +41,13 @@ def test_data_decides_and_options_are_the_networks(here: Callable[..., tuple[int
         438,
     )
     last = found["layers"][-1]
-    assert last == {"name": "fc", "kind": "Linear", "shape": [10], "marks": ["classifier"]}
+    assert last == {
+        "name": "fc",
+        "kind": "Linear",
+        "shape": [10],
+        "signed": True,
+        "marks": ["classifier"],
+    }
     assert found["layers"][-2]["shape"] == [8]
 
 

@@ -123,14 +123,15 @@ class ImageFiles(torch.utils.data.Dataset[tuple[Tensor, int]]):
 
         def part(width: int, height: int) -> tuple[float, float, float, float]:
             box = crops.box(sample, width, height)
-            return box.left, box.top, box.left + box.width, box.top + box.height
+            left, top = float(box.left), float(box.top)
+            return left, top, left + box.width, top + box.height
 
         return self._pixels(self.paths[index], part)
 
     def _middle(self, width: int, height: int) -> tuple[float, float, float, float]:
         """The central square, or all of the image."""
         if self.crop is None:
-            return 0, 0, width, height
+            return 0.0, 0.0, float(width), float(height)
         side = self.crop * min(width, height)
         return (width - side) / 2, (height - side) / 2, (width + side) / 2, (height + side) / 2
 
