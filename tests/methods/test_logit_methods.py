@@ -69,7 +69,7 @@ def test_a_method_may_see_standardised_logits() -> None:
     assert seen[0].extra["raw"] is s
     assert seen[0].extra["second"].extra["raw"] is s2
     assert torch.equal(terms["cross_entropy"].value, torch.nn.functional.cross_entropy(s, batch.labels))
-    assert torch.equal(terms["kd"].value, losses.kd(s, t, temperature=2.0))
+    assert torch.equal(terms["kd_2"].value, losses.kd(s, t, temperature=2.0))
 
 
 def test_ctkd_turns_its_gradient_round_bit_by_bit() -> None:
