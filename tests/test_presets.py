@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
+from limbeck import models
+from limbeck.config import read
 from limbeck.errors import LimbeckError
 from limbeck.methods import METHODS
 from limbeck.study.config import StudyConfig, narrow, read_study
@@ -13,6 +17,7 @@ from limbeck.study.grid import Grid
 from limbeck.training.checkpoint import save_weights
 from limbeck.training.session import execute
 from tests.data.test_cifar import archive, cifar100_files
+from tests.running import ROOT
 
 pytestmark = pytest.mark.slow
 
