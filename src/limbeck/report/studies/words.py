@@ -84,7 +84,7 @@ def duration(seconds: float | None) -> str:
     """A time in the unit that suits it.
 
     Example:
-        >>> duration(3.14159), duration(600), duration(9000)
+        >>> duration(3.14159), duration(600.0), duration(9000.0)
         ('3.14 s', '10 min', '2.5 h')
     """
     if seconds is None:
