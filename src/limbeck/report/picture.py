@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,17 +43,20 @@ PRINT = Palette(
 """The page's colours on white."""
 
 
+TITLE = 26
+"""Height of a heading in a PNG, in CSS pixels."""
+
+
 @dataclass(frozen=True)
 class Picture:
     """One pair of axes.
 
     Attributes:
-        title: a heading for the page, and above the PNG.
+        title: a heading for the page, and in the PNG.
         label: what it shows, for people who do not see it.
         paint: called with the axes and the colours.
         size: width and height in CSS pixels before scaling.
         caption: how to read it.
-        name: file name of the PNG, without its ending.
     """
 
     title: str
@@ -61,35 +64,34 @@ class Picture:
     paint: Callable[[Any, Palette], object]
     size: tuple[int, int] = (340, 240)
     caption: str = ""
-    name: str = ""
 
     def svg(self, key: str) -> str:
         """Markup for the page; ``key`` is the prefix of every id."""
         return svg.draw(lambda axes: self.paint(axes, PAGE), self.label, key, self.size)
 
-    def png(self, path: Path) -> Path:
-        """Write it on white, at twice the size."""
-        import matplotlib
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
 
-        real = {getattr(PAGE, name): getattr(PRINT, name) for name in ("ink", "muted", "line", "paper")}
-        style: Any = {
-            key: real.get(value, value) if isinstance(value, str) else value
-            for key, value in svg.STYLE.items()
-        }
-        with matplotlib.rc_context(style), warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=r"(?s).*Glyph .* missing")
-            size = (self.size[0] / 72, (self.size[1] + 24) / 72)
-            figure = Figure(figsize=size, layout="constrained", facecolor=PRINT.paper)
-            axes = figure.add_subplot(facecolor="none")
-            self.paint(axes, PRINT)
-            figure.suptitle(self.title, fontsize=10, fontweight="bold", wrap=True)
-            canvas: Any = FigureCanvasAgg(figure)
-            write_atomic(
-                path,
-                lambda file: canvas.print_png(
-                    file, pil_kwargs={"optimize": True}, metadata={"Software": None}
-                ),
-            )
-        return path
+def png(pictures: Sequence[Picture], path: Path, columns: int = 2) -> Path:
+    """Write pictures side by side on white, at twice the size."""
+    import matplotlib
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    real = {getattr(PAGE, name): getattr(PRINT, name) for name in ("ink", "muted", "line", "paper")}
+    style: Any = {k: real.get(v, v) if isinstance(v, str) else v for k, v in svg.STYLE.items()}
+    columns = min(columns, len(pictures))
+    rows = [pictures[i : i + columns] for i in range(0, len(pictures), columns)]
+    heights = [max(picture.size[1] for picture in row) + TITLE for row in rows]
+    width = columns * max(picture.size[0] for picture in pictures)
+    with matplotlib.rc_context(style), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=r"(?s).*Glyph .* missing")
+        size = (width / 72, sum(heights) / 72)
+        figure = Figure(figsize=size, dpi=144, layout="constrained", facecolor=PRINT.paper)
+        grid = figure.add_gridspec(len(rows), columns, height_ratios=heights)
+        for i, row in enumerate(rows):
+            for j, picture in enumerate(row):
+                axes = figure.add_subplot(grid[i, j], facecolor="none")
+                picture.paint(axes, PRINT)
+                axes.set_title(picture.title, fontsize=9.5, fontweight="bold", color=PRINT.ink)
+        canvas: Any = FigureCanvasAgg(figure)
+        write_atomic(path, lambda file: canvas.print_png(file, metadata={"Software": None}))
+    return path

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from ...study.config import merge
@@ -13,6 +13,9 @@ from .model import Study
 
 NEUTRAL = {"rate": 0.0, "ratio": 1.0, "exponent": 0.0}
 """What a change of the data is where it is not made."""
+
+
+_Rest = tuple[tuple[str, str], ...]
 
 
 class Curve(NamedTuple):
@@ -50,36 +53,54 @@ def method_sweeps(study: Study) -> list[Sweep]:
 
 
 def setting_sweeps(study: Study) -> list[Sweep]:
-    """Data settings that are alike but for one number, which is then an axis; the same for swept settings."""
-    settings = {}
+    """Data settings that are alike but for one number, which is then an axis; or for several that go together."""
+    settings = _settings(study)
+    found: dict[str, list[Curve]] = {}
+    placed: set[str] = set()
+    for key in dict.fromkeys(key for leaves in settings.values() for key in leaves):
+        lines: dict[_Rest, dict[float, str]] = {}
+        for name, leaves in settings.items():
+            if (x := number(leaves.get(key))) is not None:
+                lines.setdefault(_rest(leaves, {key}), {})[x] = name
+        section, _, last = key.rpartition(".")
+        for name, leaves in settings.items() if last in NEUTRAL else ():
+            for rest, points in lines.items():  # the setting without that change at all
+                if tuple(item for item in rest if not item[0].startswith(f"{section}.")) == _rest(leaves):
+                    points.setdefault(NEUTRAL[last], name)
+        for rest, points in lines.items():
+            if len(points) > 1:
+                placed |= set(points.values())
+                found.setdefault(key, []).append(_curve(rest, points))
+    for key, curve in _together({name: leaves for name, leaves in settings.items() if name not in placed}):
+        found.setdefault(key, []).append(curve)
+    return [Sweep(key, tuple(curves)) for key, curves in found.items()]
+
+
+def _together(settings: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, Curve]]:
+    """Settings that differ in several numbers at once: the axis is the one that their names tell, else the first."""
+    alike: dict[tuple[_Rest, tuple[str, ...]], list[str]] = {}
+    for name, leaves in settings.items():
+        numbers = tuple(key for key in leaves if number(leaves[key]) is not None)
+        alike.setdefault((_rest(leaves, numbers), numbers), []).append(name)
+    for (rest, numbers), names in alike.items():
+        able = [key for key in numbers if len({settings[name][key] for name in names}) == len(names) > 1]
+        told = [key for key in able if all(str(settings[name][key]) in name.split() for name in names)]
+        for key in sorted(told, key=lambda key: key.startswith("data."))[:1] or able[:1]:
+            yield key, _curve(rest, {float(settings[name][key]): name for name in names})
+
+
+def _curve(rest: _Rest, points: Mapping[float, str]) -> Curve:
+    return Curve(", ".join(f"{key} {value}" for key, value in rest), tuple(sorted(points.items())))
+
+
+def _settings(study: Study) -> dict[str, dict[str, Any]]:
+    """Every data setting with all it overrides, by dotted key."""
+    found = {}
     for name, overrides in _mapping(study.config.get("data")).items():
         for suffix, values in sweep(_lists(study.config.get("sweep"))):
             full = (suffix if name == "default" else f"{name} {suffix}") if suffix else name
-            settings[full] = _leaves(merge(merge({}, _mapping(overrides)), values))
-    settings = {name: found for name, found in settings.items() if name in study.axes.settings}
-    found: dict[str, dict[tuple[Any, ...], dict[float, str]]] = {}
-    for key in dict.fromkeys(key for leaves in settings.values() for key in leaves):
-        for name, leaves in settings.items():
-            x = number(leaves.get(key))
-            rest = {other: value for other, value in leaves.items() if other != key}
-            if x is not None:
-                found.setdefault(key, {}).setdefault(_frozen(rest), {})[x] = name
-        section, _, last = key.rpartition(".")
-        for fixed, points in found.get(key, {}).items():  # the setting without that change at all
-            without = tuple(item for item in fixed if not item[0].startswith(f"{section}."))
-            for name, leaves in settings.items():
-                if last in NEUTRAL and _frozen(leaves) == without:
-                    points.setdefault(NEUTRAL[last], name)
-    sweeps = []
-    for key, lines in found.items():
-        curves = [
-            Curve(", ".join(f"{k} {v}" for k, v in rest), tuple(sorted(points.items())))
-            for rest, points in lines.items()
-            if len(points) > 1
-        ]
-        if curves:
-            sweeps.append(Sweep(key, tuple(curves)))
-    return sweeps
+            found[full] = _leaves(merge(merge({}, _mapping(overrides)), values))
+    return {name: leaves for name, leaves in found.items() if name in study.axes.settings}
 
 
 def axis_name(key: str) -> str:
@@ -127,5 +148,5 @@ def _leaves(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return found
 
 
-def _frozen(leaves: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
-    return tuple(sorted((key, str(value)) for key, value in leaves.items()))
+def _rest(leaves: Mapping[str, Any], without: Collection[str] = ()) -> _Rest:
+    return tuple(sorted((key, str(value)) for key, value in leaves.items() if key not in without))

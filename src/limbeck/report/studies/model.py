@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
 
@@ -38,6 +40,12 @@ class Spread(_Part):
     low: Number = None
     high: Number = None
     n: int = 0
+
+    @staticmethod
+    def of(found: Interval) -> Spread:
+        """An interval with null for NaN."""
+        mean, low, high = (None if math.isnan(v) else v for v in found[:3])
+        return Spread(mean=mean, low=low, high=high, n=found.n)
 
     @property
     def interval(self) -> Interval:
@@ -193,10 +201,32 @@ class Study(_Part):
         where = (group.pair, group.setting, metric)
         return next((c for c in self.comparisons if (c.pair, c.setting, c.metric) == where), None)
 
-    @property
+    def of(self, group: Comparison) -> list[Row]:
+        """The students of a group."""
+        return [
+            row for row in self.students.values() if (row.pair, row.setting) == (group.pair, group.setting)
+        ]
+
+    @cached_property
     def students(self) -> dict[tuple[str, str, str, int], Row]:
         """Rows of students by pair, setting, method and seed."""
         return {(r.pair, r.setting, r.method, r.seed): r for r in self.rows if r.kind == "student"}
+
+
+def whole_characters(value: Any) -> Any:
+    """A value from JSON without halves of characters, which cannot be drawn.
+
+    Example:
+        >>> whole_characters({"a": ["b\\ud800", 1]})
+        {'a': ['b?', 1]}
+    """
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode("utf-8")
+    if isinstance(value, list):
+        return [whole_characters(item) for item in value]
+    if isinstance(value, dict):
+        return {whole_characters(key): whole_characters(item) for key, item in value.items()}
+    return value
 
 
 def is_study(path: Path) -> bool:
@@ -217,7 +247,7 @@ def read_study(folder: Path | str) -> Study:
     """
     folder = Path(folder)
     try:
-        study = Study.model_validate(read_results(folder))
+        study = Study.model_validate(whole_characters(read_results(folder)))
         if not study.metrics:
             raise ValueError("metrics: there is none")
         return study

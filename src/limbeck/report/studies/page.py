@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from ...files import write_text
 from ..page import TEMPLATES, environment_of, templates
 from ..picture import Picture
-from ..text import NONE, changed, count, counted, probability
-from . import figures
-from .configs import Flat, flat, own, shared
-from .model import Comparison, Method, Row, Study, read_study
+from ..text import NONE, changed, count, counted
+from . import figures, tables, words
+from .anchors import Anchors
+from .classes import classes
+from .entries import entries
+from .model import Comparison, Study, read_study
+from .robust import robust
 from .runs import Folder, compact, read_folders
-from .words import caveats, duration, gain, metric_name, spread, summary
+from .sweeps import Panel, sweeps
 
 OPEN = 3
 """Up to so many groups are all shown open."""
+
+MANY = 6
+"""Up to so many panels of one sweep are all shown open; of more those of the deciding metric are."""
 
 
 def write_study(folder: Path | str, out: Path | str, title: str | None = None) -> Path:
@@ -48,220 +54,117 @@ def render_study(folder: Path, title: str | None = None) -> str:
     from markupsafe import Markup
 
     study = read_study(folder)
-    folders = read_folders(study, folder)
-    page = Page(study, folders)
     code = (TEMPLATES / "script.js").read_text(encoding="utf-8")
-    text = (
-        templates()
-        .get_template("study.html.jinja")
-        .render(
-            title=title or study.name,
-            study=study,
-            style=Markup((TEMPLATES / "style.css").read_text(encoding="utf-8")),
-            script=Markup(code),
-            script_hash=base64.b64encode(hashlib.sha256(code.encode()).digest()).decode(),
-            **page.context(),
-        )
-    )
-    return text.encode("utf-8", "replace").decode("utf-8")
+    context = {
+        "title": title or study.name,
+        "style": Markup((TEMPLATES / "style.css").read_text(encoding="utf-8")),
+        "script": Markup(code),
+        "script_hash": base64.b64encode(hashlib.sha256(code.encode()).digest()).decode(),
+        **_Page(study, read_folders(study, folder)).context(),
+    }
+    text = templates().get_template("study.html.jinja").render(context)
+    return text.encode("utf-8", "replace").decode("utf-8")  # JSON may hold halves of characters
 
 
-class Page:
-    """Makes the template's values; remembers the anchors of groups and runs."""
+class _Page:
+    """Makes the template's values, and draws: every picture has a key of its own."""
 
     def __init__(self, study: Study, folders: dict[str, Folder]) -> None:
         self.study, self.folders = study, folders
-        keys = [row.key for row in study.rows]
-        keys += [path for t in study.tuning for trial in t.trials for path in trial.paths if path not in keys]
-        self.anchors = {key: f"run-{place}" for place, key in enumerate(keys)}
-        self.groups = {(g.pair, g.setting): f"g{place}" for place, g in enumerate(study.groups)}
-        self.lines = {name: place for place, name in enumerate(study.axes.methods)}
-        self.rows = {row.key: row for row in study.rows}
-        self.students = study.students
-        self.pictures = 0
+        self.anchors = Anchors(study)
+        self._pictures = 0
 
     def context(self) -> dict[str, Any]:
-        """Everything that the template shows."""
-        study = self.study
-        flats = {key: flat(folder.settings) for key, folder in self.folders.items() if folder.settings}
-        base = shared(list(flats.values()))
+        study, anchors = self.study, self.anchors
+        shared, runs = entries(study, self.folders, anchors)
         return {
-            "facts": self._facts(),
-            "summaries": [(base, summary(study, base)) for base in study.baselines],
-            "caveats": caveats(study),
+            "study": study,
+            "metric": words.metric_name(study.metric),
+            "level": f"{100 * study.level:g} %",
+            "facts": _facts(study),
+            "summaries": [found for base in study.baselines if (found := words.summary(study, base))],
+            "caveats": words.caveats(study),
             "ranking": self._drawn(figures.ranking(study)),
-            "ranks": study.ranking,
-            "overviews": [self._overview(base) for base in study.baselines] or [self._overview(None)],
-            "sweeps": [
-                (
-                    name,
-                    [(self._drawn([picture])[0], self.groups[g.pair, g.setting]) for g, picture in pictures],
-                )
-                for name, pictures in figures.sweeps(study)
-            ],
-            "sizes": self._drawn(figures.sizes(study)),
+            "overviews": tables.overviews(study, anchors),
+            "sweeps": [(x, self._folded(panels)) for x, panels in sweeps(study).items()],
             "groups": [self._group(place, group) for place, group in enumerate(study.groups)],
-            "tuning": self._tuning(),
-            "shared": base,
-            "runs": self._runs(flats, base),
+            "tuning": tables.tuning(study, anchors),
+            "shared": shared,
+            "runs": runs,
             "environment": environment_of([f.environment for f in self.folders.values() if f.environment]),
-            "metric": metric_name(study.metric),
         }
 
-    def _drawn(self, pictures: Sequence[Picture]) -> list[dict[str, str]]:
+    def _drawn(self, pictures: Iterable[Picture | None]) -> list[dict[str, str]]:
         found = []
         for picture in pictures:
-            self.pictures += 1
+            if picture is not None:
+                self._pictures += 1
+                svg = picture.svg(f"p{self._pictures}")
+                found.append({"svg": svg, "title": picture.title, "caption": picture.caption, "link": ""})
+        return found
+
+    def _folded(self, panels: list[Panel]) -> list[dict[str, Any]]:
+        """The panels of a sweep by metric, folded where there are many."""
+        found = []
+        for metric in dict.fromkeys(panel.metric for panel in panels):
+            mine = [panel for panel in panels if panel.metric == metric]
             found.append(
-                {"svg": picture.svg(f"p{self.pictures}"), "title": picture.title, "caption": picture.caption}
+                {
+                    "metric": words.metric_name(metric, False),
+                    "open": len(panels) <= MANY or metric == panels[0].metric,
+                    "figures": [
+                        {**self._drawn([panel.picture])[0], "link": self.anchors.group(panel.group)}
+                        for panel in mine
+                    ],
+                }
             )
         return found
 
-    def _facts(self) -> list[tuple[str, str]]:
-        study, axes = self.study, self.study.axes
-        sizes = [
-            counted(len(axes.pairs), "pair"),
-            counted(len(axes.settings), "data setting"),
-            counted(len(axes.methods), "method"),
-            counted(len(axes.seeds), "seed"),
-        ]
-        return [
-            ("Grid", " × ".join(sizes)),
-            ("Runs", ", ".join(f"{n} {status}" for status, n in study.runs.items()) or NONE),
-            ("Training time", f"{duration(study.seconds)} in all, teachers and tuning included"),
-            ("Judged by", f"test {metric_name(study.metric, False)} of the last epoch, paired by seed, "
-                          f"{100 * study.level:g} %, corrected by Holm over the methods of a group"),
-        ]  # fmt: skip
-
-    def _overview(self, base: str | None) -> dict[str, Any]:
-        """Methods down, groups across: the mean, and the difference to a baseline with its verdict."""
-        study = self.study
-        rank = study.ranking.mean_rank if study.ranking else {}
-        methods = sorted(study.axes.methods, key=lambda name: rank.get(name, self.lines[name] + 1e6))
-        rows = []
-        for name in methods:
-            cells = []
-            for group in study.groups:
-                found = group.of(name)
-                against = found.against.get(base) if found and base else None
-                key = self.groups[group.pair, group.setting]
-                cells.append(
-                    {
-                        "link": f"{key}-m{self.lines[name]}" if found else "",
-                        "mean": spread(found, study.metric),
-                        "gain": gain(against, study.metric)[0] if against else "",
-                        "verdict": against.verdict if against else "",
-                        "value": _sortable(against.mean if against else found.mean if found else None),
-                    }
-                )
-            rows.append({"name": name, "rank": rank.get(name), "cells": cells, "is_base": name == base})
-        heads = [(g.group, self.groups[g.pair, g.setting]) for g in study.groups]
-        return {
-            "base": base,
-            "rows": rows,
-            "heads": heads,
-            "higher": study.groups[0].higher_is_better is not False if heads else True,
-        }
-
     def _group(self, place: int, group: Comparison) -> dict[str, Any]:
-        study = self.study
-        key = self.groups[group.pair, group.setting]
-        by_class, classes = figures.classes(study, group, self.folders)
-        by_corruption, robust, columns = figures.corruptions(study, group, self.folders)
+        study, anchors = self.study, self.anchors
         bases = [base for base in study.baselines if group.of(base) is not None]
         others = [c for m in study.metrics if m != study.metric and (c := study.on(group, m)) is not None]
-        main = self._drawn([p for base in bases for p in figures.differences(study, group, base)])
+        by_class = classes(study, group, self.folders)
+        beside = robust(study, group, self.folders)
+        pictures = [p for base in bases for p in figures.differences(study, group, base)]
         return {
-            "key": key,
+            "key": anchors.group(group),
             "name": group.group,
             "open": len(study.groups) <= OPEN or place == 0,
             "regime": self._regime(group),
-            "teachers": self._teachers(group),
+            "teachers": tables.teachers(study, anchors, group),
+            "missing": [(row, anchors.run(row.key)) for row in study.of(group) if row.status != "finished"],
             "bases": bases,
-            "rows": [self._line(key, group, m, bases) for m in group.methods],
-            "missing": self._missing(group),
-            "pictures": main + self._drawn(figures.cost(study, group)),
-            "metric": metric_name(group.metric),
+            "rows": tables.lines(study, anchors, group, bases),
+            "pictures": self._drawn([*pictures, *figures.cost(study, group)]),
             "others": [
                 {
-                    "name": metric_name(c.metric),
+                    "name": words.metric_name(c.metric),
                     "better": {True: "higher is better", False: "lower is better", None: ""}[
                         c.higher_is_better
                     ],
-                    "rows": [self._line("", c, m, bases) for m in c.methods],
+                    "rows": tables.lines(study, anchors, c, bases),
                 }
                 for c in others
             ],
-            "classes": self._drawn(by_class),
-            "class_rows": classes,
-            "corruptions": self._drawn(by_corruption),
-            "robust_columns": [name.replace("_", " ") for name in columns],
-            "robust": [(name, [spread(v, "accuracy") for v in values]) for name, values in robust],
+            "classes": by_class,
+            "class_picture": self._drawn([by_class.picture] if by_class else []),
+            "robust": beside,
+            "robust_rows": [(name, [words.spread(v, "accuracy") for v in row]) for name, row in beside.rows]
+            if beside
+            else [],
+            "robust_picture": self._drawn([beside.picture] if beside else []),
         }
-
-    def _line(self, key: str, group: Comparison, method: Method, bases: Sequence[str]) -> dict[str, Any]:
-        judged: list[dict[str, Any] | None] = []
-        for base in bases:
-            found = method.against.get(base)
-            if found is None:
-                judged.append(None)
-                continue
-            size, ends = gain(found, group.metric)
-            judged.append(
-                {
-                    "verdict": found.verdict,
-                    "gain": size,
-                    "ends": ends,
-                    "p": probability(found.p_holm),
-                    "reason": found.reason,
-                    "value": _sortable(found.mean),
-                    "unpaired": found.unpaired,
-                }
-            )
-        first = next((method.against[b] for b in bases if b in method.against), None)
-        pace = first.per_extra_second if first else None
-        return {
-            "id": f"{key}-m{self.lines.get(method.method, 999)}" if key else "",
-            "name": method.method,
-            "mean": spread(method, group.metric),
-            "value": _sortable(method.mean),
-            "seeds": [
-                (seed, self.anchors[row.key])
-                for seed in method.values
-                if (row := self.students.get((group.pair, group.setting, method.method, seed)))
-            ],
-            "judged": judged,
-            "seconds": duration(method.seconds.mean),
-            "seconds_value": _sortable(method.seconds.mean),
-            "pace": NONE
-            if pace is None
-            else f"{(100 if group.metric == 'accuracy' else 1) * pace:+.2g}".replace("-", "−"),
-            "pace_value": _sortable(pace),
-        }
-
-    def _missing(self, group: Comparison) -> list[tuple[Row, str]]:
-        return [
-            (row, self.anchors[row.key])
-            for row in self.study.rows
-            if (row.kind, row.pair, row.setting) == ("student", group.pair, group.setting)
-            and row.status != "finished"
-        ]
-
-    def _of(self, group: Comparison) -> list[tuple[Row, Folder]]:
-        return [
-            (row, self.folders[row.key])
-            for row in self.study.rows
-            if (row.kind, row.pair, row.setting) == ("student", group.pair, group.setting)
-        ]
 
     def _regime(self, group: Comparison) -> list[tuple[str, str]]:
-        """What the group was run on, the realised changes of the data beside the setting."""
+        """What a group was run on: the setting as it was asked for, and beside it what it came to."""
         found: dict[str, dict[str, None]] = {}
-        overrides = (self.study.config.get("data") or {}).get(group.setting)
-        if overrides:
-            found["Setting"] = {compact(overrides).strip("{}"): None}
-        for _, folder in self._of(group):
-            run = folder.info
+        settings = self.study.config.get("data")
+        asked = settings.get(group.setting) if isinstance(settings, dict) else None
+        if asked:
+            found["Setting"] = {compact(asked).strip("{}"): None}
+        for row in self.study.of(group):
+            run = self.folders[row.key].info
             if run is None:
                 continue
             samples = [f"{n} {split} images" for split, n in run.samples.items()]
@@ -275,118 +178,18 @@ class Page:
                 found.setdefault("Budget of each run", {})[f"{run.epochs} epochs, {run.steps} steps"] = None
         return [(name, " / ".join(values)) for name, values in found.items()]
 
-    def _teachers(self, group: Comparison) -> list[tuple[str, str, str]]:
-        """The teachers' runs: name, accuracy, anchor; a method's own teacher names it."""
-        found = {}
-        for row, _ in self._of(group):
-            teacher = self.rows.get(row.teacher or "")
-            if teacher is not None and teacher.kind == "teacher" and teacher.key not in found:
-                value = teacher.last.test.get(self.study.metric) if teacher.last else None
-                shown = (
-                    f"{metric_name(self.study.metric, False)} {_figure(value)}"
-                    if value is not None
-                    else teacher.status
-                )
-                size = f", {count(teacher.parameters)} parameters" if teacher.parameters else ""
-                found[teacher.key] = (
-                    f"{teacher.method}, seed {teacher.seed}{size}",
-                    shown,
-                    self.anchors[teacher.key],
-                )
-        return list(found.values())
 
-    def _tuning(self) -> list[dict[str, Any]]:
-        found = []
-        for t in self.study.tuning:
-            if not t.trials:
-                continue
-            trials = [
-                {
-                    "number": trial.number,
-                    "values": _values(trial.values),
-                    "mean": _figure(trial.mean),
-                    "chosen": trial.number == t.chosen_trial,
-                    "links": [self.anchors[path] for path in trial.paths],
-                }
-                for trial in t.trials
-            ]
-            groups = [f"{pair} · {setting}" for pair, setting in t.applies_to]
-            best = next((x["mean"] for x in trials if x["chosen"]), NONE)
-            found.append(
-                {
-                    "method": t.method,
-                    "searched": f"{t.pair} · {t.setting}",
-                    "applies": groups if len(groups) > 1 else [],
-                    "chosen": _values(t.chosen) or NONE,
-                    "best": best,
-                    "edges": t.edges,
-                    "trials": trials,
-                    "seeds": len(t.seeds),
-                    "seconds": duration(t.seconds),
-                }
-            )
-        return found
-
-    def _runs(self, flats: dict[str, Flat], base: Flat) -> list[dict[str, Any]]:
-        """Every run, by group, with what its configuration has beside the shared part."""
-        sections: dict[str, list[dict[str, Any]]] = {}
-        for row in self.study.rows:
-            section = "Teachers" if row.kind == "teacher" else row.group
-            test = row.last.test if row.last else {}
-            figures = [(metric_name(m, False), _figure(test.get(m))) for m in self.study.metrics if m in test]
-            best = row.best.test.get(self.study.metric) if row.best else None
-            sections.setdefault(section, []).append(
-                {
-                    **self._entry(row.key, flats, base),
-                    "name": f"{row.method}, seed {row.seed}",
-                    "status": row.status,
-                    "error": row.error or "",
-                    "seconds": duration(row.seconds),
-                    "figures": figures,
-                    "best": None if best is None else (_figure(best), row.best.epoch if row.best else None),
-                    "teacher": self.anchors.get(row.teacher or ""),
-                    "teacher_name": self.rows[row.teacher].method if row.teacher in self.rows else "",
-                }
-            )
-        for t in self.study.tuning:
-            for trial in t.trials:
-                for seed, path in zip(t.seeds, trial.paths, strict=False):
-                    value = trial.validation.get(seed)
-                    sections.setdefault("Tuning", []).append(
-                        {
-                            **self._entry(path, flats, base),
-                            "name": f"{t.method}, trial {trial.number}, seed {seed}",
-                            "status": "failed" if value is None else "finished",
-                            "error": "",
-                            "seconds": "",
-                            "figures": [(f"validation {metric_name(t.metric, False)}", _figure(value))],
-                            "best": None,
-                            "teacher": None,
-                            "teacher_name": "",
-                        }
-                    )
-        return [{"name": name, "runs": runs} for name, runs in sections.items()]
-
-    def _entry(self, key: str, flats: dict[str, Flat], base: Flat) -> dict[str, Any]:
-        known = flats.get(key)
-        return {
-            "anchor": self.anchors[key],
-            "path": str(self.folders[key].path),
-            "own": None if known is None else own(known, base),
-        }
-
-
-def _values(values: dict[str, Any]) -> str:
-    return ", ".join(f"{key} = {_short(value)}" for key, value in values.items())
-
-
-def _short(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else compact(value)
-
-
-def _figure(value: float | None) -> str:
-    return NONE if value is None else f"{value:.4f}"
-
-
-def _sortable(value: float | None) -> float:
-    return float("nan") if value is None else value
+def _facts(study: Study) -> list[tuple[str, str]]:
+    axes = study.axes
+    sizes = {"pair": axes.pairs, "data setting": axes.settings, "method": axes.methods, "seed": axes.seeds}
+    metric = words.metric_name(study.metric, False)
+    return [
+        ("Grid", " × ".join(counted(len(names), noun) for noun, names in sizes.items())),
+        ("Runs", ", ".join(f"{n} {status}" for status, n in study.runs.items()) or NONE),
+        ("Training time", f"{words.duration(study.seconds)} in all, teachers and tuning included"),
+        (
+            "Judged by",
+            f"test {metric} of the last epoch, paired by seed, at {100 * study.level:g} %, corrected by Holm over the "
+            "methods of a group",
+        ),
+    ]

@@ -14,6 +14,7 @@ from ..plots import MARKERS, plain_log
 from ..records import Array
 from ..svg import HEAT
 from .axes import logarithmic
+from .words import signed
 
 WIDTH = 380
 FALL = (0.80, 0.36, 0.05)
@@ -42,7 +43,7 @@ def short(name: str, most: int = 28) -> str:
     return name if len(name) <= most else name[: most - 1] + "…"
 
 
-def ranking(ranks: Mapping[str, float], distance: float, title: str, caption: str) -> Picture:
+def ranking(ranks: Mapping[str, float], distance: float, axis: str, title: str, caption: str) -> Picture:
     """Mean ranks with half of the critical distance to each side: methods differ where bars do not meet."""
 
     def paint(axes: Any, p: Palette) -> None:
@@ -54,12 +55,12 @@ def ranking(ranks: Mapping[str, float], distance: float, title: str, caption: st
             axes.plot([rank - distance / 2, rank + distance / 2], [y, y], color=colour, linewidth=2.2)
             axes.plot([rank], [y], "o", color=colour, markersize=6)
         _names(axes, list(ranks))
-        axes.set_xlabel("mean rank, 1 is best")
+        axes.set_xlabel(axis)
 
-    return Picture(title, f"{title}: {', '.join(ranks)}", paint, _tall(len(ranks)), caption, "ranking")
+    return Picture(title, f"{title}: {', '.join(ranks)}", paint, _tall(len(ranks)), caption)
 
 
-def forest(bars: Sequence[Bar], unit: str, title: str, caption: str, name: str) -> Picture:
+def forest(bars: Sequence[Bar], unit: str, title: str, caption: str) -> Picture:
     """Differences with intervals and seeds, the colour says the verdict."""
 
     def paint(axes: Any, p: Palette) -> None:
@@ -74,10 +75,10 @@ def forest(bars: Sequence[Bar], unit: str, title: str, caption: str, name: str) 
         axes.set_xlabel(unit)
 
     label = f"{title}: {', '.join(bar.name for bar in bars)}"
-    return Picture(title, label, paint, _tall(len(bars)), caption, name)
+    return Picture(title, label, paint, _tall(len(bars)), caption)
 
 
-def curves(lines: Sequence[Line], x: str, y: str, title: str, name: str, caption: str = "") -> Picture:
+def curves(lines: Sequence[Line], x: str, y: str, title: str) -> Picture:
     """Means over seeds along an axis, one line per method, with bands of the intervals."""
     values = [point[0] for line in lines for point in line.points if not line.flat]
 
@@ -108,13 +109,11 @@ def curves(lines: Sequence[Line], x: str, y: str, title: str, name: str, caption
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2, frameon=False, fontsize=8)
 
     label = f"{title}: {y} against {x} for {', '.join(line.name for line in lines)}"
-    return Picture(title, label, paint, (WIDTH, 240 + 14 * math.ceil(len(lines) / 2)), caption, name)
+    return Picture(title, label, paint, (WIDTH, 240 + 14 * math.ceil(len(lines) / 2)))
 
 
-def front(
-    points: Sequence[tuple[str, float, Interval]], x: str, y: str, higher: bool, title: str, name: str
-) -> Picture:
-    """A metric against a cost; methods that no cheaper one beats are joined and named."""
+def front(points: Sequence[tuple[str, float, Interval]], x: str, y: str, higher: bool, title: str) -> Picture:
+    """A metric against a cost; methods that no cheaper one beats are joined and numbered."""
     best: list[str] = []
     ordered = sorted(points, key=lambda p: (p[1], -p[2].mean if higher else p[2].mean))
     reached = -math.inf
@@ -132,14 +131,8 @@ def front(
             axes.plot([cost], [value.mean], "o", color=colour, markersize=6 if method in best else 4)
         line = [(cost, value.mean) for method, cost, value in ordered if method in best]
         axes.plot(*zip(*line, strict=True), color=p.series[1], linewidth=1, dashes=(3, 2))
-        for place, (method, cost, value) in enumerate(o for o in ordered if o[0] in best):
-            axes.annotate(
-                short(method, 20),
-                (cost, value.mean),
-                (5, 6 if place % 2 else -10),
-                textcoords="offset points",
-                fontsize=8,
-            )
+        for place, (cost, mean) in enumerate(line, 1):
+            axes.annotate(f"{place}", (cost, mean), (5, 5), textcoords="offset points", fontsize=9)
         costs = [cost for _, cost, _ in ordered]
         axes.margins(x=0.16, y=0.12)
         if min(costs) > 0 and max(costs) > 5 * min(costs):
@@ -147,8 +140,9 @@ def front(
             plain_log(axes.xaxis)
         axes.set(xlabel=x, ylabel=y)
 
-    label = f"{title}: {y} against {x}; on the front: {', '.join(best)}"
-    return Picture(title, label, paint, (WIDTH, 260), "", name)
+    named = ", ".join(f"{place} {method}" for place, method in enumerate(best, 1))
+    caption = f"Blue: no method that costs less does better, by the means: {named}."
+    return Picture(title, f"{title}: {y} against {x}. {caption}", paint, (WIDTH, 260), caption)
 
 
 def changes(
@@ -156,7 +150,6 @@ def changes(
     rows: Sequence[str],
     columns: Sequence[str],
     title: str,
-    name: str,
     unit: str,
     caption: str = "",
 ) -> Picture:
@@ -177,7 +170,7 @@ def changes(
         axes.grid(False)
         for i, j in np.ndindex(values.shape) if few else ():
             if math.isfinite(values[i, j]):
-                axes.text(j, i, f"{values[i, j]:+.0f}", ha="center", va="center", fontsize=7)
+                axes.text(j, i, signed(float(values[i, j]), 0), ha="center", va="center", fontsize=7)
         axes.set_yticks(range(len(rows)), [short(r) for r in rows], fontsize=8)
         if len(columns) <= 40:
             axes.set_xticks(range(len(columns)), [short(c, 14) for c in columns], fontsize=7 if few else 6)
@@ -186,7 +179,7 @@ def changes(
         axes.set_xlabel(f"{unit}; the strongest colour is {top:.3g}")
 
     label = f"{title}: {', '.join(rows)}"
-    return Picture(title, label, paint, (WIDTH, 90 + 17 * len(rows)), caption, name)
+    return Picture(title, label, paint, (WIDTH, 90 + 17 * len(rows)), caption)
 
 
 def _tall(lines: int) -> tuple[int, int]:

@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field
 
 from ...errors import RunError
 from ..records import Array, Run, read_arrays, read_json, validated
-from .model import Row, Study
+from .model import Row, Study, whole_characters
 
 
 class Attack(BaseModel):
@@ -78,19 +78,22 @@ def read_folders(study: Study, folder: Path) -> dict[str, Folder]:
 def _read(path: Path, row: Row) -> Folder:
     if not (path / "run.json").is_file():
         return Folder(path)
-    info = validated(Run, read_json(path / "run.json"), path / "run.json")
+    info = validated(Run, whole_characters(read_json(path / "run.json")), path / "run.json")
     if row.status != "finished":
         return Folder(path, info, _settings(path))
     arrays = read_arrays(path / "evaluation.npz") if (path / "evaluation.npz").is_file() else {}
     recall = arrays.get("recall")
-    probes = [validated(Probe, read_json(file), file) for file in sorted(path.glob("probe-*.json"))]
+    probes = [
+        validated(Probe, whole_characters(read_json(file)), file)
+        for file in sorted(path.glob("probe-*.json"))
+    ]
     file = path / "robustness.json"
     return Folder(
         path,
         info,
         _settings(path),
         recall if recall is not None and recall.ndim == 1 else None,
-        validated(Robustness, read_json(file), file) if file.is_file() else None,
+        validated(Robustness, whole_characters(read_json(file)), file) if file.is_file() else None,
         {probe.data: probe.accuracy for probe in probes},
         _environment(path / "environment.json"),
     )

@@ -32,7 +32,11 @@ def metric_name(metric: str, unit: bool = True) -> str:
 
 def unit(metric: str) -> str:
     """What differences of a metric are counted in."""
-    return f"points of {metric_name(metric, False)}" if metric in SHARES else metric_name(metric, False)
+    return (
+        f"points of {metric_name(metric, False)}"
+        if metric in SHARES
+        else f"difference in {metric_name(metric, False)}"
+    )
 
 
 def scaled(found: Interval, metric: str) -> Interval:
@@ -74,6 +78,19 @@ def gain(value: Against, metric: str) -> tuple[str, str]:
     return signed(found.mean, decimals), ends
 
 
+def pace(value: float | None, metric: str) -> str:
+    """A difference for each extra second.
+
+    Example:
+        >>> pace(0.0123, "accuracy"), pace(-12.0, "nll")
+        ('+1.23', '−12.0')
+    """
+    if value is None:
+        return NONE
+    shown = (100 if metric in SHARES else 1) * value
+    return f"{'−' if shown < 0 else '+'}{significant(abs(shown))}"
+
+
 def signed(value: float, decimals: int) -> str:
     """A number with its sign; zero has none."""
     text = f"{abs(value):.{decimals}f}"
@@ -105,29 +122,22 @@ def listed(names: Sequence[str]) -> str:
 
 
 def summary(study: Study, base: str) -> list[tuple[str, str, str]]:
-    """What came out against one baseline: (word for the colour, what is said, of which methods)."""
+    """What came out against one baseline: (verdict, a heading, the methods with the number of groups)."""
     groups = [g for g in study.groups if g.of(base) is not None]
-    words: dict[str, list[str]] = {}
-    for method in study.axes.methods:
-        found = [m.against[base].verdict for g in groups if (m := g.of(method)) and base in m.against]
-        for word in dict.fromkeys(found) if method != base else ():
-            words.setdefault(word, []).append(f"{method} ({found.count(word)})")
-    total = "the one group" if len(groups) == 1 else f"{len(groups)} groups"
+    verdicts = {
+        method: [m.against[base].verdict for g in groups if (m := g.of(method)) and base in m.against]
+        for method in study.axes.methods
+    }
     lines: list[tuple[str, str, str]] = []
     for word in ("helped", "hurt", "higher", "lower"):
-        if word in words:
-            lines.append((word, f"{word} against {base}", f"{listed(words[word])} of {total}"))
-    never = [
-        method
-        for method in study.axes.methods
-        if method != base
-        and (found := [m.against[base].verdict for g in groups if (m := g.of(method)) and base in m.against])
-        and set(found) == {"no evidence"}
-    ]
+        found = {method: mine.count(word) for method, mine in verdicts.items() if word in mine}
+        names = [f"{method} ({n} of {len(verdicts[method])})" for method, n in found.items()]
+        preposition = "than" if word in ("higher", "lower") else "against"
+        if names:
+            lines.append((word, f"{word} {preposition} {base}", listed(names)))
+    never = [method for method, mine in verdicts.items() if mine and set(mine) == {"no evidence"}]
     if never:
-        lines.append(
-            ("no evidence", f"no evidence of a difference from {base}", f"{listed(never)} in {total}")
-        )
+        lines.append(("no evidence", f"no evidence of a difference from {base} in any group", listed(never)))
     return lines
 
 

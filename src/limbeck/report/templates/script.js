@@ -53,7 +53,7 @@ const reveal = () => {
   target.scrollIntoView();
 };
 addEventListener("hashchange", reveal);
-for (const link of document.querySelectorAll('a[href^="#"]')) {
-  link.addEventListener("click", () => setTimeout(reveal));
-}
+document.addEventListener("click", (event) => {
+  if (event.target.closest('a[href^="#"]')) setTimeout(reveal);
+});
 reveal();
