@@ -25,6 +25,11 @@ def sp(s: Tensor, t: Tensor) -> Tensor:
     return (F.normalize(t @ t.T) - F.normalize(s @ s.T)).pow(2).sum() / len(s) ** 2
 
 
+def cka(s: Tensor, t: Tensor) -> Tensor:
+    s, t = (x.flatten(1) - x.flatten(1).mean(0) for x in (s, t))
+    return 1 - F.cosine_similarity((s @ s.T).flatten(), (t @ t.T).flatten(), dim=0)
+
+
 def correlation(x: Tensor) -> Tensor:
     x = F.normalize(x.flatten(1), dim=-1)
     similar, total = x @ x.T, torch.zeros(len(x), len(x))
@@ -194,6 +199,7 @@ FEATURES: dict[str, Pair] = {
     "fitnets": Pair(losses.fitnets, F.mse_loss, two, MAPS),
     "at": Pair(losses.at, at, two, MAPS),
     "sp": Pair(losses.sp, sp, two, BATCH),
+    "cka": Pair(losses.cka, cka, two, BATCH),
     "cc": Pair(losses.cc, cc, two, BATCH),
     "cc_neighbours": Pair(losses.cc_neighbours, cc_neighbours, two, VECTORS),
     "pkt": Pair(losses.pkt, pkt, two, BATCH),

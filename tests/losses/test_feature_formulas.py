@@ -10,6 +10,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from limbeck import losses
 from limbeck.losses import at, cc, cc_neighbours, fitnets, fsp, ft, nst, pkt, rkd_angle, rkd_distance, sp, vid
 
 seeds = pytest.mark.parametrize("seed", range(4))
@@ -145,6 +146,14 @@ def test_sp(seed, rows):
     g, h = (table(x.flatten(1), torch.dot) for x in (student, teacher))
     g, h = (torch.stack([row / row.norm() for row in x]) for x in (g, h))
     same(sp(student, teacher), (g - h).norm() ** 2 / rows**2, student)
+
+
+@seeds
+def test_cka_in_products_of_centred_columns(seed):
+    student, teacher = draw(seed, (6, 3), (6, 5))
+    a, b = student - student.mean(0), teacher - teacher.mean(0)
+    expected = 1 - (b.T @ a).square().sum() / ((a.T @ a).norm() * (b.T @ b).norm())
+    same(losses.cka(student, teacher), expected, student)
 
 
 @seeds

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from limbeck.errors import ConfigError, ShapeError
-from limbeck.losses import at, cc, fitnets, fsp, ft, nst, pkt, rkd_angle, rkd_distance, sp, vid
+from limbeck.losses import at, cc, cka, fitnets, fsp, ft, nst, pkt, rkd_angle, rkd_distance, sp, vid
 
 MAPS = (5, 4, 6, 6)
 OTHER_MAPS = (5, 7, 3, 3)
@@ -38,6 +38,7 @@ LOSSES = {
     "vid": (likelihood, MAPS, MAPS),
     "fsp": (flow, MAPS, (5, 4, 3, 3)),
     "sp": (sp, MAPS, OTHER_MAPS),
+    "cka": (cka, MAPS, OTHER_MAPS),
     "cc": (cc, VECTORS, OTHER_VECTORS),
     "cc_plain": (partial(cc, normalise=False, order=3), VECTORS, VECTORS),
     "cc_norm": (partial(cc, distance="norm", reduction="sum"), MAPS, VECTORS),
@@ -48,7 +49,7 @@ LOSSES = {
 }
 """name -> the loss, shapes of the student's and the teacher's features."""
 
-RELATIONS = [name for name in LOSSES if name.split("_")[0] in ("sp", "cc", "rkd", "pkt")]
+RELATIONS = [name for name in LOSSES if name.split("_")[0] in ("sp", "cc", "cka", "rkd", "pkt")]
 """Losses that compare samples with each other, whatever the size of their features."""
 
 each = pytest.mark.parametrize("name", LOSSES)

@@ -6,6 +6,7 @@ from .ab import ab
 from .at import at
 from .bickd import bickd, bickd_class, bickd_sample
 from .cc import cc, cc_neighbours
+from .cka import cka
 from .comparative import comparative_kd
 from .crd import crd, crd_batch
 from .cskd import cosine_similarity_kd, cswt, cswt_temperatures
@@ -47,6 +48,7 @@ __all__ = [
     "bickd_sample",
     "cc",
     "cc_neighbours",
+    "cka",
     "comparative_kd",
     "cosine_similarity_kd",
     "crd",

@@ -12,6 +12,7 @@ from .base import Method, MethodOptions, Setting, Term, Terms
 from .bickd import BicKD
 from .bss import BSS
 from .cc import CC
+from .cka import CKA
 from .comparative import ComparativeKD
 from .crd import CRD
 from .cskd import CSKD
@@ -78,6 +79,7 @@ METHODS: dict[str, type[Method]] = {
     "ft": FT,
     "sp": SP,
     "cc": CC,
+    "cka": CKA,
     "rkd": RKD,
     "rkd_logits": RKDLogits,
     "pkt": PKT,
@@ -173,6 +175,7 @@ __all__ = [
     "AT",
     "BSS",
     "CC",
+    "CKA",
     "CRD",
     "CSKD",
     "CTKD",
