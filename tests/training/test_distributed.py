@@ -90,6 +90,20 @@ def test_features_are_compared_over_the_global_batch(config: Path, tmp_path: Pat
     assert_close(tmp_path / "two", tmp_path / "one")
 
 
+def test_peers_are_trained_scored_and_saved(config: Path, tmp_path: Path) -> None:
+    words = ["distill", config, "methods=[dml]", "teacher=null", "train.epochs=1", "--output"]
+    for start, name in ((limbeck, "one"), (launch, "two")):
+        done = start(*words, tmp_path / name)
+        assert done.returncode == 0, done.stderr
+    assert_close(tmp_path / "two", tmp_path / "one")
+    one, two = (
+        json.loads((tmp_path / name / "results.json").read_text())["networks"] for name in ("one", "two")
+    )
+    assert one.keys() == two.keys() == {"peer-1"}
+    assert two["peer-1"]["test"]["nll"] == pytest.approx(one["peer-1"]["test"]["nll"], rel=1e-2)
+    assert (tmp_path / "two" / "peer-1.safetensors").is_file()
+
+
 def test_second_views_regions_and_a_learned_temperature(config: Path, tmp_path: Path) -> None:
     entries = ("methods=[{name: mlkd}, {name: ctkd, ramp: 1}, {name: sdd_kd}]", "train.epochs=2")
     for name, run in (("one", limbeck), ("two", launch)):
