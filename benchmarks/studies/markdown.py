@@ -3,7 +3,8 @@
     python benchmarks/studies/markdown.py runs/confidence --metrics entropy confidence accuracy nll ece
 
 One table for each pair and data setting: mean ± half of the 95 % interval over seeds, and for each baseline the paired
-difference of the first metric with the verdict after Holm's correction.
+difference of the first metric with the verdict after Holm's correction. ``--overview`` prints one table of the first
+metric instead: methods by mean rank, groups as columns, corrected verdicts where there is evidence.
 """
 
 from __future__ import annotations
@@ -37,10 +38,31 @@ def difference(metric: str, found: dict[str, Any] | None) -> str:
     )
 
 
+def overview(study: dict[str, Any], groups: dict[tuple[str, str], dict[str, Any]]) -> list[str]:
+    """Lines of one table: methods by mean rank over groups and seeds, a column for each group."""
+    ranking = study["ranking"]
+    ranks = sorted(ranking["mean_rank"].items(), key=lambda item: item[1])
+    lines = [
+        "| method | mean rank | " + " | ".join(map(", ".join, groups)) + " |",
+        "| --- |" + " --- |" * (1 + len(groups)),
+    ]
+    for method, rank in ranks:
+        cells = []
+        for group in groups.values():
+            against = group[method]["against"].items()
+            words = [
+                f"{row['verdict']} against {b}" for b, row in against if row["verdict"] in ("helped", "hurt")
+            ]
+            cells.append("; ".join([number(ranking["metric"], group[method]), *words]))
+        lines.append(f"| {method} | {rank:.1f} | " + " | ".join(cells) + " |")
+    return lines
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("study", type=Path)
     parser.add_argument("--metrics", nargs="+", required=True)
+    parser.add_argument("--overview", action="store_true")
     options = parser.parse_args()
     study = json.loads((options.study / "study.json").read_text())
     found = {
@@ -48,6 +70,9 @@ def main() -> None:
         for c in study["comparisons"]
     }
     first = options.metrics[0]
+    if options.overview:
+        print("\n".join(overview(study, {key[:2]: group for key, group in found.items() if key[2] == first})))
+        return
     for pair, setting in dict.fromkeys((c["pair"], c["setting"]) for c in study["comparisons"]):
         groups = {metric: found[pair, setting, metric] for metric in options.metrics}
         baselines = [b for b in study["baselines"] if b in groups[first]]
