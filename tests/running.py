@@ -49,6 +49,24 @@ def limbeck(
     )
 
 
+def torchrun(*words: object) -> list[str]:
+    """A command line that starts two processes (gloo): ``-m limbeck ...`` or a script."""
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    return [*launcher, *map(str, words)]
+
+
+def launch(*words: object) -> subprocess.CompletedProcess[str]:
+    """Run a command of this checkout in two processes to its end."""
+    return subprocess.run(
+        torchrun("-m", "limbeck", *words),
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+
+
 def write_config(path: Path, **sections: object) -> Path:
     """Write ``SMALL`` with sections merged in, one level deep."""
     values: dict[str, object] = dict(SMALL)

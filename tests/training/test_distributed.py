@@ -5,27 +5,15 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
-from tests.running import environment, limbeck, write_config
+from tests.running import environment, launch, limbeck, torchrun, write_config
 
 pytestmark = pytest.mark.slow
-
-
-def torchrun(*words: object) -> list[str]:
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    return [*launcher, "-m", "limbeck", *map(str, words)]
-
-
-def launch(*words: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        torchrun(*words), env=environment(), capture_output=True, text=True, timeout=300, check=False
-    )
 
 
 @pytest.fixture(scope="module")
@@ -81,21 +69,47 @@ def test_two_processes_learn_what_one_learns(config: Path, one: Path, tmp_path: 
     assert curves[0] == pytest.approx(curves[1], rel=2e-3)
 
 
+def alike(config: Path, folder: Path, *overrides: str) -> None:
+    """Train in one process and in two, and hold the students against each other."""
+    for start, name in ((limbeck, "one"), (launch, "two")):
+        done = start("distill", config, *overrides, "--output", folder / name)
+        assert done.returncode == 0, done.stderr
+    assert_close(folder / "two", folder / "one")
+
+
+LEAVING = """
+import atexit, sys
+from torch import distributed
+from limbeck.cli import main
+
+@atexit.register  # runs after what the command registers
+def check():
+    print("group at the end:", distributed.is_initialized())
+
+sys.argv = ["limbeck", *sys.argv[1:]]
+main()
+"""
+
+
+def test_both_processes_leave_the_group(config: Path, tmp_path: Path) -> None:
+    """A thread of the group that outlives the interpreter aborts a run that is done."""
+    script = tmp_path / "leaving.py"
+    script.write_text(LEAVING)
+    words = ["distill", config, "train.epochs=1", "--output", tmp_path / "run"]
+    done = subprocess.run(
+        torchrun(script, *words), env=environment(), capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("group at the end: False") == 2, done.stdout
+
+
 def test_features_are_compared_over_the_global_batch(config: Path, tmp_path: Path) -> None:
     kinds = "[at, sp, {name: cc, form: neighbours, weight: 0.02}, rkd, {name: pkt, weight: 0.1}]"
-    words = ["distill", config, f"methods={kinds}", "train.epochs=1", "--output"]
-    for start, name in ((limbeck, "one"), (launch, "two")):
-        done = start(*words, tmp_path / name)
-        assert done.returncode == 0, done.stderr
-    assert_close(tmp_path / "two", tmp_path / "one")
+    alike(config, tmp_path, f"methods={kinds}", "train.epochs=1")
 
 
 def test_peers_are_trained_scored_and_saved(config: Path, tmp_path: Path) -> None:
-    words = ["distill", config, "methods=[dml]", "teacher=null", "train.epochs=1", "--output"]
-    for start, name in ((limbeck, "one"), (launch, "two")):
-        done = start(*words, tmp_path / name)
-        assert done.returncode == 0, done.stderr
-    assert_close(tmp_path / "two", tmp_path / "one")
+    alike(config, tmp_path, "methods=[dml]", "teacher=null", "train.epochs=1")
     one, two = (
         json.loads((tmp_path / name / "results.json").read_text())["networks"] for name in ("one", "two")
     )
@@ -105,27 +119,19 @@ def test_peers_are_trained_scored_and_saved(config: Path, tmp_path: Path) -> Non
 
 
 def test_second_views_regions_and_a_learned_temperature(config: Path, tmp_path: Path) -> None:
-    entries = ("methods=[{name: mlkd}, {name: ctkd, ramp: 1}, {name: sdd_kd}]", "train.epochs=2")
-    for name, run in (("one", limbeck), ("two", launch)):
-        done = run("distill", config, *entries, "--output", tmp_path / name)
-        assert done.returncode == 0, done.stderr
-    assert_close(tmp_path / "two", tmp_path / "one")
+    alike(config, tmp_path, "methods=[{name: mlkd}, {name: ctkd, ramp: 1}, {name: sdd_kd}]", "train.epochs=2")
 
 
 def test_memories_are_the_same_in_every_process(config: Path, tmp_path: Path) -> None:
     kinds = "[{name: crd, negatives: 64, weight: 0.1}, dcd, {name: rrd, length: 100, weight: 0.1}, itrd]"
-    words = ["distill", config, f"methods={kinds}", "train.epochs=2", "--output"]
-    for start, name in ((limbeck, "one"), (launch, "two")):
-        done = start(*words, tmp_path / name)
-        assert done.returncode == 0, done.stderr
-    assert_close(tmp_path / "two", tmp_path / "one")
+    alike(config, tmp_path, f"methods={kinds}", "train.epochs=2")
 
 
 def test_stopped_and_resumed(config: Path, tmp_path: Path) -> None:
     whole, path = tmp_path / "whole", tmp_path / "stopped"
     assert launch("distill", config, "--output", whole).returncode == 0
     process = subprocess.Popen(
-        torchrun("distill", config, "--output", path, "train.checkpoint_every=2"),
+        torchrun("-m", "limbeck", "distill", config, "--output", path, "train.checkpoint_every=2"),
         env=environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from tests.running import environment, limbeck, write_config
+from tests.running import environment, launch, limbeck, write_config
 
 COMPILER = pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs g++ on a CPU")
 
@@ -48,26 +48,8 @@ def losses(run: Path) -> list[float]:
 
 
 def distil(config: Path, run: Path, *overrides: str, processes: int = 1) -> Path:
-    words = ["distill", config, "--output", run, *overrides]
-    if processes == 1:
-        done = limbeck(*words)
-    else:
-        start = [
-            "-m",
-            "torch.distributed.run",
-            "--standalone",
-            f"--nproc_per_node={processes}",
-            "-m",
-            "limbeck",
-        ]
-        done = subprocess.run(
-            [sys.executable, *start, *map(str, words)],
-            env=environment(),
-            capture_output=True,
-            text=True,
-            timeout=600,
-            check=False,
-        )
+    start = limbeck if processes == 1 else launch
+    done = start("distill", config, "--output", run, *overrides)
     assert done.returncode == 0, done.stderr
     return run
 

@@ -34,10 +34,10 @@ def pair(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
 
 def wide(x: Tensor, other: torch.dtype = torch.float32) -> Tensor:
     """Detached, in the wider of its own and the other precision, float32 at least."""
-    x = x.detach()
-    if x.dtype == other and x.dtype in (torch.float32, torch.float64):
+    x, own = x.detach(), x.dtype
+    if own is other and (own is torch.float32 or own is torch.float64):
         return x
-    return x.to(torch.promote_types(torch.promote_types(x.dtype, other), torch.float32))
+    return x.to(torch.promote_types(torch.promote_types(own, other), torch.float32))
 
 
 def rows_and_classes(student: Tensor) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+from functools import cache
 from typing import Any
 
 import torch
@@ -17,6 +19,21 @@ def world() -> int:
 def rank() -> int:
     """This process's number; 0 outside a distributed run."""
     return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
+
+
+@cache
+def leave_at_exit() -> None:
+    """Leave the process group before the interpreter ends.
+
+    The group's threads hold tensors that Python owns. One that lets go of the last of them while the
+    interpreter is being taken down aborts the process, after all its work is done.
+    """
+    atexit.register(_leave)
+
+
+def _leave() -> None:
+    if world() > 1:
+        dist.destroy_process_group()
 
 
 class _AllGather(torch.autograd.Function):

@@ -21,7 +21,7 @@ from ..methods.base import Terms
 from ..seeds import derive
 from ..signals import Batch
 from . import checkpoint
-from .gather import rank, world
+from .gather import leave_at_exit, rank, world
 from .learner import Learner
 from .precision import resolve
 from .progress import Progress
@@ -80,7 +80,9 @@ def accelerator(config: TrainConfig) -> Accelerator:
     precision = resolve(config.precision, device)
     if precision == "fp16" and device.type == "cpu":
         raise ConfigError("train.precision=fp16 needs a GPU", fix="use bf16 or auto")
-    return Accelerator(mixed_precision="no" if precision == "fp32" else precision, cpu=device.type == "cpu")
+    made = Accelerator(mixed_precision="no" if precision == "fp32" else precision, cpu=device.type == "cpu")
+    leave_at_exit()
+    return made
 
 
 class Trainer:
