@@ -1,0 +1,293 @@
+"""Token losses from hidden states and output heads, without ever holding all the logits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import linear
+
+from ..errors import ConfigError, ShapeError
+from ..shapes import Features, Value
+from ._common import exact, wants_gradient, wide
+from ._divergences import Divergence, Found
+from .tokens import counted, per_item
+
+Loss = Callable[[Tensor, Tensor | None, Tensor], Found]
+"""(student logits, teacher logits, flat rows) -> value of each row, its gradient for the student's logits."""
+BYTES = 16 * 2**20
+"""Size of one piece's logits when ``chunk`` is not given."""
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """A language model's last layer: how hidden states become logits.
+
+    Attributes:
+        weight: ``(V, d)``; rows beyond a shared vocabulary may be cut off by slicing it.
+        bias: ``(V,)``, or None.
+        scale: factor on the logits.
+        softcap: c of :math:`c \\tanh(z / c)`, applied last, or None.
+    """
+
+    weight: Tensor
+    bias: Tensor | None = None
+    scale: float = 1.0
+    softcap: float | None = None
+
+    def __call__(self, hidden: Tensor) -> Tensor:
+        """Logits ``(..., V)`` of hidden states ``(..., d)``."""
+        logits = linear(hidden, self.weight, self.bias)
+        if self.scale != 1:
+            logits = logits * self.scale
+        return logits if self.softcap is None else torch.tanh(logits / self.softcap) * self.softcap
+
+
+def chunked_divergence(
+    student: Features,
+    student_head: Head,
+    teacher: Features,
+    teacher_head: Head,
+    labels: Tensor | None = None,
+    *,
+    divergence: str = "forward_kl",
+    temperature: float = 1.0,
+    beta: float = 0.5,
+    alpha: float = 0.1,
+    mu: float = 0.5,
+    scale: bool = False,
+    weights: Tensor | None = None,
+    reduction: str = "mean",
+    num_items: float | Tensor | None = None,
+    chunk: int | None = None,
+) -> Value:
+    r"""``token_divergence`` of what two heads say about two sets of hidden states.
+
+    Equal to ``token_divergence(student_head(student), teacher_head(teacher), labels, ...)``. Positions go
+    through the heads in pieces of ``chunk``; gradients for hidden states, weight and bias are found in the same
+    pass, so that no logits are kept for the way back and none are computed twice. Memory beyond the gradients
+    is a few times ``chunk * V`` numbers. Positions without a label never reach a head.
+
+    Every divergence has its exact form here, those that sort the vocabulary too: a piece holds whole rows.
+
+    Args:
+        student: hidden states ``(N, d)`` or ``(B, T, d)``, the inputs of the head.
+        student_head: its head; weight and bias are differentiated if they require it, tied ones too.
+        teacher: hidden states of the same positions, of any width, never differentiated.
+        teacher_head: its head, never differentiated.
+        labels: ``(N,)`` or ``(B, T)``, already shifted, -100 leaves a position out.
+        divergence, temperature, beta, alpha, mu, scale, weights, num_items: as for ``token_divergence``.
+        reduction: ``mean`` or ``sum``.
+        chunk: positions at a time; by default as many as give 16 MiB of float32 logits.
+
+    Returns:
+        A scalar.
+
+    Raises:
+        ShapeError: shapes or vocabularies differ.
+        ConfigError: an option is not valid.
+
+    Example:
+        >>> hidden, other = torch.eye(3), torch.ones(3, 2)
+        >>> mine, theirs = Head(torch.ones(5, 3).tril()), Head(torch.eye(5, 2))
+        >>> chunked_divergence(hidden, mine, other, theirs, torch.tensor([1, -100, 2]), chunk=1)
+        tensor(0.2977)
+    """
+    of = Divergence(divergence, temperature, beta, alpha, mu, scale)
+    if student.shape[:-1] != teacher.shape[:-1]:
+        raise ShapeError(
+            "student and teacher hidden states do not fit",
+            got=f"student {tuple(student.shape)}, teacher {tuple(teacher.shape)}",
+            expected="the same positions for both",
+        )
+
+    def loss(s: Tensor, t: Tensor | None, rows: Tensor) -> Found:
+        assert t is not None
+        return of.rows(s, t)
+
+    return _reduced(
+        loss, student, student_head, (teacher, teacher_head), labels, weights, reduction, num_items, chunk
+    )
+
+
+def chunked_cross_entropy(
+    hidden: Features,
+    head: Head,
+    labels: Tensor,
+    *,
+    weights: Tensor | None = None,
+    reduction: str = "mean",
+    num_items: float | Tensor | None = None,
+    chunk: int | None = None,
+) -> Value:
+    r"""Cross-entropy of a head's next-token distribution, :math:`-\log q_y`, in pieces.
+
+    Equal to ``torch.nn.functional.cross_entropy(head(hidden), labels)``, and 0 connected to the graph where no
+    position has a label. Arguments as for ``chunked_divergence``.
+
+    Raises:
+        ShapeError: not one label for each position.
+        ConfigError: an option is not valid.
+
+    Example:
+        >>> chunked_cross_entropy(torch.zeros(2, 3), Head(torch.ones(4, 3)), torch.tensor([0, -100]))
+        tensor(1.3863)
+    """
+    flat = labels.flatten()
+
+    def loss(s: Tensor, t: Tensor | None, rows: Tensor) -> Found:
+        target = flat[rows][:, None]
+        log = torch.log_softmax(s, 1)
+        value = log.gather(1, target).squeeze(1).neg_()
+        return value, log.exp_().scatter_add_(1, target, log.new_full(target.shape, -1.0))
+
+    return _reduced(loss, hidden, head, None, labels, weights, reduction, num_items, chunk)
+
+
+def _reduced(
+    loss: Loss,
+    hidden: Tensor,
+    head: Head,
+    other: tuple[Tensor, Head] | None,
+    labels: Tensor | None,
+    weights: Tensor | None,
+    reduction: str,
+    num_items: float | Tensor | None,
+    chunk: int | None,
+) -> Tensor:
+    """Sum or mean over the positions that count."""
+    if reduction not in ("mean", "sum"):
+        raise ConfigError("reduction is not valid", got=repr(reduction), expected="mean or sum")
+    if chunk is not None and chunk < 1:
+        raise ConfigError("chunk is not valid", got=chunk, expected="a number of positions of at least 1")
+    rows = counted(hidden.shape[:-1], labels)
+    if rows is None:
+        rows = torch.arange(hidden.shape[:-1].numel(), device=hidden.device)
+    widest = max(len(h.weight) for h in (head, *([other[1]] if other else [])))
+    work = _Work(
+        loss,
+        head.scale,
+        head.softcap,
+        other,
+        rows,
+        None if weights is None else weights.detach().flatten(),
+        1.0 if reduction == "sum" else per_item(len(rows), num_items),
+        chunk or max(1, BYTES // (4 * widest)),
+        tuple(x is not None and wants_gradient(x) for x in (hidden, head.weight, head.bias)),
+    )
+    return _Chunked.apply(hidden, head.weight, head.bias, work)  # type: ignore[no-any-return, no-untyped-call]
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    loss: Loss
+    scale: float
+    softcap: float | None
+    other: tuple[Tensor, Head] | None
+    rows: Tensor
+    weights: Tensor | None
+    share: float
+    chunk: int
+    wanted: tuple[bool, ...]
+
+
+class _Chunked(torch.autograd.Function):
+    """Value and gradients, one piece of positions after another."""
+
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, work: _Work) -> Tensor:
+        flat = hidden.flatten(0, -2)
+        matrix = _cast(weight)
+        total = torch.zeros((), dtype=wide(flat[:0]).dtype, device=hidden.device)
+        found = [
+            torch.zeros_like(x, dtype=total.dtype) if x is not None and wanted else None
+            for x, wanted in zip((flat, weight, bias), work.wanted, strict=True)
+        ]
+        with exact(hidden):
+            for rows, theirs in _pieces(work):
+                piece = flat[rows].to(matrix.dtype)
+                logits, slope = _logits(piece, matrix, bias, work.scale, work.softcap)
+                value, gradient = work.loss(logits, theirs, rows)
+                if work.weights is not None:
+                    value.mul_(work.weights[rows])
+                    gradient.mul_(work.weights[rows][:, None])
+                total += value.sum()
+                if any(work.wanted):
+                    gradient.mul_(work.share * work.scale)
+                    if slope is not None:
+                        gradient.mul_(slope)
+                    _spread(found, rows, gradient, piece, matrix)
+        ctx.save_for_backward(*found)
+        ctx.shape, ctx.dtypes = hidden.shape, [None if x is None else x.dtype for x in (hidden, weight, bias)]
+        return total * work.share
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
+        out = [
+            None if x is None else (x if _is_one(upstream) else x * upstream).to(dtype)
+            for x, dtype in zip(ctx.saved_tensors, ctx.dtypes, strict=True)
+        ]
+        return out[0] if out[0] is None else out[0].view(ctx.shape), out[1], out[2], None
+
+
+def _spread(
+    found: list[Tensor | None], rows: Tensor, gradient: Tensor, piece: Tensor, matrix: Tensor
+) -> None:
+    """Add a piece's gradients for hidden states, weight and bias."""
+    states, weight, bias = found
+    if bias is not None:
+        bias += gradient.sum(0)
+    low = gradient.to(matrix.dtype)
+    if states is not None:
+        states[rows] = (low @ matrix).to(states.dtype)
+    if weight is not None:
+        if low.dtype == weight.dtype:
+            weight.addmm_(low.T, piece)
+        else:
+            weight += low.T @ piece
+
+
+def _pieces(work: _Work) -> Iterator[tuple[Tensor, Tensor | None]]:
+    """Positions, and the teacher's logits there."""
+    if work.other is None:
+        yield from ((rows, None) for rows in work.rows.split(work.chunk))
+        return
+    states, head = work.other
+    flat, matrix = states.detach().flatten(0, -2), _cast(head.weight.detach())
+    bias = None if head.bias is None else head.bias.detach()
+    for rows in work.rows.split(work.chunk):
+        with exact(states):
+            yield rows, _logits(flat[rows].to(matrix.dtype), matrix, bias, head.scale, head.softcap)[0]
+
+
+def _logits(
+    hidden: Tensor, weight: Tensor, bias: Tensor | None, scale: float, softcap: float | None
+) -> tuple[Tensor, Tensor | None]:
+    """Logits in float32 at least, and the slope of the soft cap."""
+    logits = wide(hidden @ weight.T)
+    if bias is not None:
+        logits += bias
+    if scale != 1:
+        logits *= scale
+    if softcap is None:
+        return logits, None
+    capped = logits.div_(softcap).tanh_()
+    slope = 1 - capped.square()
+    return capped.mul_(softcap), slope
+
+
+def _cast(weight: Tensor) -> Tensor:
+    """In the precision of autocast, where it is on."""
+    kind = weight.device.type
+    return weight.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else weight
+
+
+def _is_one(x: Tensor) -> bool:
+    return x.device.type == "cpu" and float(x) == 1.0
+
+
+__all__ = ["Head", "chunked_cross_entropy", "chunked_divergence"]
