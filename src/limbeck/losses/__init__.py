@@ -6,6 +6,7 @@ from .ab import ab
 from .at import at
 from .bickd import bickd, bickd_class, bickd_sample
 from .cc import cc, cc_neighbours
+from .chunked import Head, chunked_cross_entropy, chunked_divergence
 from .cka import cka
 from .comparative import comparative_kd
 from .crd import crd, crd_batch
@@ -34,13 +35,16 @@ from .rrd import rrd
 from .sample_ckd import sample_ckd
 from .sdd import regional_logits, regions, sdd
 from .sp import sp
+from .sparse import chunked_sparse_divergence, sampled_targets, sparse_divergence, top_k_targets
 from .standardise import standardise
 from .tf_kd import tf_kd
+from .tokens import token_divergence
 from .ttm import ttm, wttm
 from .vid import vid
 from .wsld import wsld
 
 __all__ = [
+    "Head",
     "ab",
     "at",
     "bickd",
@@ -48,6 +52,9 @@ __all__ = [
     "bickd_sample",
     "cc",
     "cc_neighbours",
+    "chunked_cross_entropy",
+    "chunked_divergence",
+    "chunked_sparse_divergence",
     "cka",
     "comparative_kd",
     "cosine_similarity_kd",
@@ -86,10 +93,14 @@ __all__ = [
     "rld",
     "rrd",
     "sample_ckd",
+    "sampled_targets",
     "sdd",
     "sp",
+    "sparse_divergence",
     "standardise",
     "tf_kd",
+    "token_divergence",
+    "top_k_targets",
     "ttm",
     "vid",
     "wsld",

@@ -51,8 +51,11 @@ class Divergence:
                 got=f"{student.shape[1]} and {teacher.shape[1]} entries",
                 fix="cut both to the shared entries, or take divergence='uld', which compares by rank",
             )
-        log_s, log_t = (_floored(soft(x, self.temperature)) for x in (student, teacher))
-        value, gradient = DIVERGENCES[self.name](log_s, log_t, self)
+        return self.compare(soft(student, self.temperature), soft(teacher, self.temperature))
+
+    def compare(self, log_s: Tensor, log_t: Tensor) -> Found:
+        """The same from log-probabilities at the temperature, which may be overwritten."""
+        value, gradient = DIVERGENCES[self.name](_floored(log_s), _floored(log_t), self)
         factor = self.temperature if self.scale else 1.0
         if factor != 1:
             value, gradient = value.mul_(factor * factor), gradient.mul_(factor)

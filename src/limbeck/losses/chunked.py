@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ from ..errors import ConfigError, ShapeError
 from ..shapes import Features, Value
 from ._common import exact, wants_gradient, wide
 from ._divergences import Divergence, Found
-from .tokens import counted, per_item
+from .tokens import Items, counted, per_item
 
 Loss = Callable[[Tensor, Tensor | None, Tensor], Found]
 """(student logits, teacher logits, flat rows) -> value of each row, its gradient for the student's logits."""
@@ -61,7 +61,7 @@ def chunked_divergence(
     scale: bool = False,
     weights: Tensor | None = None,
     reduction: str = "mean",
-    num_items: float | Tensor | None = None,
+    num_items: Items | None = None,
     chunk: int | None = None,
 ) -> Value:
     r"""``token_divergence`` of what two heads say about two sets of hidden states.
@@ -120,7 +120,7 @@ def chunked_cross_entropy(
     *,
     weights: Tensor | None = None,
     reduction: str = "mean",
-    num_items: float | Tensor | None = None,
+    num_items: Items | None = None,
     chunk: int | None = None,
 ) -> Value:
     r"""Cross-entropy of a head's next-token distribution, :math:`-\log q_y`, in pieces.
@@ -155,7 +155,7 @@ def _reduced(
     labels: Tensor | None,
     weights: Tensor | None,
     reduction: str,
-    num_items: float | Tensor | None,
+    num_items: Items | None,
     chunk: int | None,
 ) -> Tensor:
     """Sum or mean over the positions that count."""
@@ -206,11 +206,12 @@ class _Chunked(torch.autograd.Function):
             torch.zeros_like(x, dtype=total.dtype) if x is not None and wanted else None
             for x, wanted in zip((flat, weight, bias), work.wanted, strict=True)
         ]
+        teacher = _asked(work.other)
         with exact(hidden):
-            for rows, theirs in _pieces(work):
+            for rows in torch.split(work.rows, work.chunk):
                 piece = flat[rows].to(matrix.dtype)
                 logits, slope = _logits(piece, matrix, bias, work.scale, work.softcap)
-                value, gradient = work.loss(logits, theirs, rows)
+                value, gradient = work.loss(logits, teacher(rows), rows)
                 if work.weights is not None:
                     value.mul_(work.weights[rows])
                     gradient.mul_(work.weights[rows][:, None])
@@ -251,17 +252,14 @@ def _spread(
             weight += low.T @ piece
 
 
-def _pieces(work: _Work) -> Iterator[tuple[Tensor, Tensor | None]]:
-    """Positions, and the teacher's logits there."""
-    if work.other is None:
-        yield from ((rows, None) for rows in work.rows.split(work.chunk))
-        return
-    states, head = work.other
+def _asked(other: tuple[Tensor, Head] | None) -> Callable[[Tensor], Tensor | None]:
+    """What gives the teacher's logits at some positions."""
+    if other is None:
+        return lambda rows: None
+    states, head = other
     flat, matrix = states.detach().flatten(0, -2), _cast(head.weight.detach())
     bias = None if head.bias is None else head.bias.detach()
-    for rows in work.rows.split(work.chunk):
-        with exact(states):
-            yield rows, _logits(flat[rows].to(matrix.dtype), matrix, bias, head.scale, head.softcap)[0]
+    return lambda rows: _logits(flat[rows].to(matrix.dtype), matrix, bias, head.scale, head.softcap)[0]
 
 
 def _logits(

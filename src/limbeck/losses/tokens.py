@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from ..errors import ConfigError, ShapeError
 from ..shapes import IGNORE, Features, Value
 from ._common import Reduction, check_reduction, known, wants_gradient, wide
 from ._divergences import Divergence
+
+Items = int | float | Tensor
+"""A number of things."""
 
 
 def token_divergence(
@@ -23,7 +27,7 @@ def token_divergence(
     scale: bool = False,
     weights: Tensor | None = None,
     reduction: Reduction = "mean",
-    num_items: float | Tensor | None = None,
+    num_items: Items | None = None,
 ) -> Value | Features:
     r"""How far the student's next-token distribution q is from the teacher's p.
 
@@ -100,9 +104,7 @@ def token_divergence(
         value, gradient = value * factor, gradient * factor[:, None]
     if reduction == "none":
         found = known(s, value, gradient if wants_gradient(s) else None)
-        if rows is None:
-            return found.view(student.shape[:-1])
-        return found.new_zeros(student.shape[:-1].numel()).index_put((rows,), found).view(student.shape[:-1])
+        return spread(found, rows, student.shape[:-1])
     share = 1.0 if reduction == "sum" else per_item(len(value), num_items)
     return known(s, value.sum() * share, gradient.mul_(share) if wants_gradient(s) else None)
 
@@ -125,7 +127,14 @@ def counted(shape: tuple[int, ...], labels: Tensor | None) -> Tensor | None:
     return (labels.flatten() != IGNORE).nonzero().squeeze(1)
 
 
-def per_item(rows: int, num_items: float | Tensor | None) -> float:
+def spread(values: Tensor, rows: Tensor | None, shape: torch.Size) -> Tensor:
+    """Values of the counted positions among all positions; 0 elsewhere."""
+    if rows is not None:
+        values = values.new_zeros(shape.numel()).index_put((rows,), values)
+    return values.view(shape)
+
+
+def per_item(rows: int, num_items: Items | None) -> float:
     """What a mean multiplies its sum by."""
     if num_items is None:
         return 1 / max(rows, 1)

@@ -1,0 +1,110 @@
+"""Direct transcriptions of the token losses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from _logit_pairs import rows, two_logits
+from _transcribed import LOGITS, Inputs, Pair, Size, normal, whole
+from torch import Tensor
+
+from limbeck import losses
+from limbeck.losses import Head
+
+WIDTH = 64
+
+
+def kl(log_p: Tensor, log_q: Tensor) -> Tensor:
+    return (log_p.exp() * (log_p - log_q)).sum(1)
+
+
+def mixture(log_p: Tensor, log_q: Tensor, share: float) -> Tensor:
+    return torch.logaddexp(log_p + torch.tensor(share).log(), log_q + torch.tensor(1 - share).log())
+
+
+def adaptive(log_p: Tensor, log_q: Tensor) -> Tensor:
+    p, gap = log_p.exp(), (log_p.exp() - log_q.exp()).abs().detach()
+    ordered, order = p.sort(1)
+    tail = torch.zeros_like(p).scatter(1, order, (ordered.cumsum(1) <= 0.5).float())
+    far, near = (gap * tail).sum(1), (gap * (1 - tail)).sum(1)
+    return (near * kl(log_p, log_q) + far * kl(log_q, log_p)) / (near + far)
+
+
+def jsd(log_p: Tensor, log_q: Tensor) -> Tensor:
+    log_m = mixture(log_p, log_q, 0.5)
+    return (kl(log_p, log_m) + kl(log_q, log_m)) / 2
+
+
+def by_rank(log_p: Tensor, log_q: Tensor) -> Tensor:
+    return (log_p.exp().sort(1).values - log_q.exp().sort(1).values).abs().sum(1)
+
+
+DIVERGENCES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "forward_kl": kl,
+    "reverse_kl": lambda log_p, log_q: kl(log_q, log_p),
+    "jsd": jsd,
+    "skew_kl": lambda log_p, log_q: kl(log_p, mixture(log_p, log_q, 0.1)),
+    "skew_reverse_kl": lambda log_p, log_q: kl(log_q, mixture(log_q, log_p, 0.1)),
+    "adaptive_kl": adaptive,
+    "total_variation": lambda log_p, log_q: (log_p.exp() - log_q.exp()).abs().sum(1) / 2,
+    "uld": by_rank,
+}
+
+
+def dense(name: str, s: Tensor, t: Tensor) -> Tensor:
+    return DIVERGENCES[name](F.log_softmax(t, 1), F.log_softmax(s, 1)).mean()
+
+
+def entries(s: Tensor, ids: Tensor, log_p: Tensor) -> Tensor:
+    log_q = F.log_softmax(s, 1).gather(1, ids)
+    rest_p, rest_q = (1 - x.exp().sum(1, keepdim=True) for x in (log_p, log_q))
+    return kl(torch.cat([log_p, rest_p.log()], 1), torch.cat([log_q, rest_q.log()], 1)).mean()
+
+
+def hidden(size: Size) -> Inputs:
+    """Hidden states and head of the student, then of the teacher, then labels."""
+    n, classes = size
+    mine = normal(n, WIDTH, grad=True), normal(classes, WIDTH, seed=1, scale=0.2, grad=True)
+    theirs = normal(n, 2 * WIDTH, seed=2), normal(classes, 2 * WIDTH, seed=3, scale=0.2)
+    return *mine, *theirs, whole(classes, n)
+
+
+def given(size: Size) -> Inputs:
+    teacher = normal(*size, seed=1, scale=3)
+    return normal(*size, scale=3, grad=True), *losses.top_k_targets(teacher, min(16, size[1] // 2))
+
+
+def two_divergences(name: str) -> Pair:
+    ours = rows(lambda s, t: losses.token_divergence(s, t, divergence=name))
+    return two_logits(ours, lambda s, t, y: dense(name, s, t))
+
+
+def chunked(name: str) -> Pair:
+    return Pair(
+        lambda h, w, g, v, y: losses.chunked_divergence(h, Head(w), g, Head(v), divergence=name),
+        lambda h, w, g, v, y: dense(name, h @ w.T, g @ v.T),
+        hidden,
+        LOGITS[1:],
+    )
+
+
+TOKENS: dict[str, Pair] = {
+    **{f"token_divergence/{name}": two_divergences(name) for name in DIVERGENCES},
+    **{f"chunked_divergence/{name}": chunked(name) for name in ("forward_kl", "jsd", "adaptive_kl")},
+    "chunked_cross_entropy": Pair(
+        lambda h, w, g, v, y: losses.chunked_cross_entropy(h, Head(w), y),
+        lambda h, w, g, v, y: F.cross_entropy(h @ w.T, y),
+        hidden,
+        LOGITS[1:],
+    ),
+    "sparse_divergence": Pair(losses.sparse_divergence, entries, given, LOGITS),
+    "chunked_sparse_divergence": Pair(
+        lambda h, w, ids, p: losses.chunked_sparse_divergence(h, Head(w), ids, p),
+        lambda h, w, ids, p: entries(h @ w.T, ids, p),
+        lambda size: (*hidden(size)[:2], *given(size)[1:]),
+        LOGITS[1:],
+    ),
+}
+"""Every token loss that is differentiated."""
