@@ -22,11 +22,14 @@ lint: $(VENV)/.dev
 fast: $(VENV)/.dev
 	$(RUN) -n 2 -m "not slow" -q
 
-bench: $(VENV)/.dev | $(VENV)/torchdistill
+bench: $(VENV)/.dev | $(VENV)/torchdistill $(VENV)/trl
 	$(BIN)/python benchmarks/run.py
 
 $(VENV)/torchdistill: | $(VENV)/.dev
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target $@ torchdistill==1.1.5
+
+$(VENV)/trl: | $(VENV)/.dev
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target $@ trl==1.16.0
 
 build: $(VENV)/.dev
 	$(BIN)/python -m build

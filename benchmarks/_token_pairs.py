@@ -76,6 +76,22 @@ def given(size: Size) -> Inputs:
     return normal(*size, scale=3, grad=True), *losses.top_k_targets(teacher, min(16, size[1] // 2))
 
 
+def spaces(h: Tensor, w: Tensor, g: Tensor, v: Tensor, u: Tensor, b: Tensor) -> Tensor:
+    own, said, read, back = h @ w.T, g @ v.T, u @ w.detach().T, b @ v.T
+    choice = said.argmax(1)
+    agreed = (read.argmax(1) == choice).float()
+    far = DIVERGENCES["forward_kl"](F.log_softmax(read.detach(), 1), F.log_softmax(own, 1))
+    near = DIVERGENCES["forward_kl"](F.log_softmax(said, 1), F.log_softmax(back, 1))
+    return (far * agreed).sum() / agreed.sum().clamp(min=1e-3) + F.cross_entropy(read, choice) + near.mean()
+
+
+def projected(size: Size) -> Inputs:
+    """``hidden`` without labels, then the teacher's states in the student's space and the other way round."""
+    h, w, g, v, _ = hidden(size)
+    there, _ = losses.projector_start(w.detach(), v)
+    return h, w, g, v, (g @ there.T).requires_grad_(), normal(size[0], 2 * WIDTH, seed=4, grad=True)
+
+
 def two_divergences(name: str) -> Pair:
     ours = rows(lambda s, t: losses.token_divergence(s, t, divergence=name))
     return two_logits(ours, lambda s, t, y: dense(name, s, t))
@@ -97,6 +113,12 @@ TOKENS: dict[str, Pair] = {
         lambda h, w, g, v, y: losses.chunked_cross_entropy(h, Head(w), y),
         lambda h, w, g, v, y: F.cross_entropy(h @ w.T, y),
         hidden,
+        LOGITS[1:],
+    ),
+    "dual_space": Pair(
+        lambda h, w, g, v, u, b: sum(losses.dual_space(h, Head(w), g, Head(v), u, b)[:3], h.new_zeros(())),
+        spaces,
+        projected,
         LOGITS[1:],
     ),
     "sparse_divergence": Pair(losses.sparse_divergence, entries, given, LOGITS),

@@ -16,6 +16,7 @@ from .darkrank import darkrank
 from .dcd import dcd
 from .dist import dist
 from .dkd import dkd
+from .dual_space import DualSpace, dual_space, projector_start
 from .fitnets import fitnets
 from .fsp import fsp
 from .ft import ft
@@ -44,6 +45,7 @@ from .vid import vid
 from .wsld import wsld
 
 __all__ = [
+    "DualSpace",
     "Head",
     "ab",
     "at",
@@ -67,6 +69,7 @@ __all__ = [
     "dcd",
     "dist",
     "dkd",
+    "dual_space",
     "fitnets",
     "fsp",
     "ft",
@@ -86,6 +89,7 @@ __all__ = [
     "one",
     "one_ensemble",
     "pkt",
+    "projector_start",
     "regional_logits",
     "regions",
     "rkd_angle",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -139,10 +139,7 @@ def chunked_cross_entropy(
     flat = labels.flatten()
 
     def loss(s: Tensor, t: Tensor | None, rows: Tensor) -> Found:
-        target = flat[rows][:, None]
-        log = torch.log_softmax(s, 1)
-        value = log.gather(1, target).squeeze(1).neg_()
-        return value, log.exp_().scatter_add_(1, target, log.new_full(target.shape, -1.0))
+        return cross_entropy_rows(s, flat[rows])
 
     return _reduced(loss, hidden, head, None, labels, weights, reduction, num_items, chunk)
 
@@ -169,8 +166,7 @@ def _reduced(
     widest = max(len(h.weight) for h in (head, *([other[1]] if other else [])))
     work = _Work(
         loss,
-        head.scale,
-        head.softcap,
+        head,
         other,
         rows,
         None if weights is None else weights.detach().flatten(),
@@ -184,8 +180,7 @@ def _reduced(
 @dataclass(frozen=True, slots=True)
 class _Work:
     loss: Loss
-    scale: float
-    softcap: float | None
+    head: Head
     other: tuple[Tensor, Head] | None
     rows: Tensor
     weights: Tensor | None
@@ -199,8 +194,7 @@ class _Chunked(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, work: _Work) -> Tensor:
-        flat = hidden.flatten(0, -2)
-        matrix = _cast(weight)
+        flat, head = hidden.flatten(0, -2), cast(work.head)
         total = torch.zeros((), dtype=wide(flat[:0]).dtype, device=hidden.device)
         found = [
             torch.zeros_like(x, dtype=total.dtype) if x is not None and wanted else None
@@ -209,18 +203,14 @@ class _Chunked(torch.autograd.Function):
         teacher = _asked(work.other)
         with exact(hidden):
             for rows in torch.split(work.rows, work.chunk):
-                piece = flat[rows].to(matrix.dtype)
-                logits, slope = _logits(piece, matrix, bias, work.scale, work.softcap)
+                logits, slope = head_logits(flat[rows], head)
                 value, gradient = work.loss(logits, teacher(rows), rows)
                 if work.weights is not None:
                     value.mul_(work.weights[rows])
                     gradient.mul_(work.weights[rows][:, None])
                 total += value.sum()
                 if any(work.wanted):
-                    gradient.mul_(work.share * work.scale)
-                    if slope is not None:
-                        gradient.mul_(slope)
-                    _spread(found, rows, gradient, piece, matrix)
+                    add_gradients(found, rows, gradient.mul_(work.share), slope, flat[rows], head)
         ctx.save_for_backward(*found)
         ctx.shape, ctx.dtypes = hidden.shape, [None if x is None else x.dtype for x in (hidden, weight, bias)]
         return total * work.share
@@ -235,53 +225,69 @@ class _Chunked(torch.autograd.Function):
         return out[0] if out[0] is None else out[0].view(ctx.shape), out[1], out[2], None
 
 
-def _spread(
-    found: list[Tensor | None], rows: Tensor, gradient: Tensor, piece: Tensor, matrix: Tensor
-) -> None:
-    """Add a piece's gradients for hidden states, weight and bias."""
-    states, weight, bias = found
-    if bias is not None:
-        bias += gradient.sum(0)
-    low = gradient.to(matrix.dtype)
-    if states is not None:
-        states[rows] = (low @ matrix).to(states.dtype)
-    if weight is not None:
-        if low.dtype == weight.dtype:
-            weight.addmm_(low.T, piece)
-        else:
-            weight += low.T @ piece
-
-
 def _asked(other: tuple[Tensor, Head] | None) -> Callable[[Tensor], Tensor | None]:
     """What gives the teacher's logits at some positions."""
     if other is None:
         return lambda rows: None
-    states, head = other
-    flat, matrix = states.detach().flatten(0, -2), _cast(head.weight.detach())
-    bias = None if head.bias is None else head.bias.detach()
-    return lambda rows: _logits(flat[rows].to(matrix.dtype), matrix, bias, head.scale, head.softcap)[0]
+    flat, head = other[0].detach().flatten(0, -2), cast(other[1])
+    return lambda rows: head_logits(flat[rows], head)[0]
 
 
-def _logits(
-    hidden: Tensor, weight: Tensor, bias: Tensor | None, scale: float, softcap: float | None
-) -> tuple[Tensor, Tensor | None]:
-    """Logits in float32 at least, and the slope of the soft cap."""
-    logits = wide(hidden @ weight.T)
-    if bias is not None:
-        logits += bias
-    if scale != 1:
-        logits *= scale
-    if softcap is None:
+def cross_entropy_rows(logits: Tensor, target: Tensor) -> Found:
+    """Cross-entropy of each row and its gradient, from detached logits, which stay as they are."""
+    target = target[:, None]
+    log = torch.log_softmax(logits, 1)
+    value = log.gather(1, target).squeeze(1).neg_()
+    return value, log.exp_().scatter_add_(1, target, log.new_full(target.shape, -1.0))
+
+
+def cast(head: Head) -> Head:
+    """A detached head in the precision of autocast, where it is on; call it once for all pieces."""
+    weight = head.weight.detach()
+    if torch.is_autocast_enabled(weight.device.type):
+        weight = weight.to(torch.get_autocast_dtype(weight.device.type))
+    return replace(head, weight=weight, bias=None if head.bias is None else head.bias.detach())
+
+
+def head_logits(hidden: Tensor, head: Head) -> tuple[Tensor, Tensor | None]:
+    """Logits of detached states in float32 at least, and the slope of the soft cap."""
+    logits = wide(hidden.detach().to(head.weight.dtype) @ head.weight.T)
+    if head.bias is not None:
+        logits += head.bias
+    if head.scale != 1:
+        logits *= head.scale
+    if head.softcap is None:
         return logits, None
-    capped = logits.div_(softcap).tanh_()
+    capped = logits.div_(head.softcap).tanh_()
     slope = 1 - capped.square()
-    return capped.mul_(softcap), slope
+    return capped.mul_(head.softcap), slope
 
 
-def _cast(weight: Tensor) -> Tensor:
-    """In the precision of autocast, where it is on."""
-    kind = weight.device.type
-    return weight.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else weight
+def add_gradients(
+    found: list[Tensor | None],
+    rows: Tensor,
+    gradient: Tensor,
+    slope: Tensor | None,
+    piece: Tensor,
+    head: Head,
+) -> None:
+    """Add what a gradient for a piece's logits, which it overwrites, means for states, weight and bias."""
+    states, weight, bias = found
+    if head.scale != 1:
+        gradient *= head.scale
+    if slope is not None:
+        gradient *= slope
+    if bias is not None:
+        bias += gradient.sum(0)
+    low = gradient.to(head.weight.dtype)
+    if states is not None:
+        states[rows] = (low @ head.weight).to(states.dtype)
+    if weight is not None:
+        piece = piece.detach().to(low.dtype)
+        if low.dtype == weight.dtype:
+            weight.addmm_(low.T, piece)
+        else:
+            weight += low.T @ piece
 
 
 def _is_one(x: Tensor) -> bool:

@@ -168,7 +168,7 @@ def sampled_targets(
 
     Example:
         >>> ids, shares = sampled_targets(torch.tensor([[9.0, 9.0, -99.0]]), 64)
-        >>> sorted(ids[ids >= 0].tolist()), float(shares.exp().sum())
+        >>> sorted(ids[ids >= 0].tolist()), round(float(shares.exp().sum()), 4)
         ([0, 1], 1.0)
     """
     positive(draws=draws, gamma=gamma)
