@@ -1,4 +1,4 @@
-"""Texts sampled from causal language models.
+"""Texts sampled from causal language models: from one, or from a student that a teacher corrects.
 
 Nothing here knows a trainer or a loss.
 """
@@ -8,14 +8,21 @@ from __future__ import annotations
 from .decoder import Decoder
 from .plain import generate
 from .sampling import Sampler, row_numbers, sampling
+from .speculative import Interleaved, accept, accepted_prefix, interleave
+from .statistics import Statistics
 from .texts import Generated, Texts
 
 __all__ = [
     "Decoder",
     "Generated",
+    "Interleaved",
     "Sampler",
+    "Statistics",
     "Texts",
+    "accept",
+    "accepted_prefix",
     "generate",
+    "interleave",
     "row_numbers",
     "sampling",
 ]
