@@ -109,6 +109,13 @@ def _skew_reverse_kl(log_s: Tensor, log_t: Tensor, of: Divergence) -> Found:
     return apart.mul_(q).sum(1), through_softmax(q, slope)
 
 
+def _skew_reverse_kl_fixed(log_s: Tensor, log_t: Tensor, of: Divergence) -> Found:
+    """The same value; the mixture is not differentiated."""
+    log_m = _mixture(log_s, log_t, of.alpha)
+    q = log_s.exp()
+    return _expected(q, log_s.sub_(log_m))
+
+
 def _adaptive_kl(log_s: Tensor, log_t: Tensor, of: Divergence) -> Found:
     """Forward and reverse KL, weighted by how far apart the teacher's head and tail are."""
     p, q = log_t.exp(), log_s.exp()
@@ -164,6 +171,7 @@ DIVERGENCES: dict[str, Callable[[Tensor, Tensor, Divergence], Found]] = {
     "jsd": _jsd,
     "skew_kl": _skew_kl,
     "skew_reverse_kl": _skew_reverse_kl,
+    "skew_reverse_kl_fixed": _skew_reverse_kl_fixed,
     "adaptive_kl": _adaptive_kl,
     "total_variation": _total_variation,
     "uld": _uld,

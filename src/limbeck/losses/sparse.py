@@ -15,8 +15,8 @@ from ._divergences import Divergence, Found
 from .chunked import Head, _reduced
 from .tokens import Items, counted, per_item, spread
 
-Tail = Literal["bucket", "renormalise", "none"]
-TAILS = ("bucket", "renormalise", "none")
+Tail = Literal["bucket", "lump", "renormalise", "none"]
+TAILS = ("bucket", "lump", "renormalise", "none")
 
 
 def sparse_divergence(
@@ -40,6 +40,8 @@ def sparse_divergence(
     =============== ==================================================================================
     ``bucket``      all other entries of both are one more entry with the mass that is left. At
                     :math:`T \ne 1` the teacher's is spread evenly over them before it is tempered
+    ``lump``        the same at T = 1. At another the teacher's left mass is tempered as if it were one token's,
+                    the student's as what it is: not 0 where both agree
     ``renormalise`` the known entries are all there is of the teacher: :math:`p = \mathrm{softmax}(\log p / T)`
                     over them. Biased for the top K (the student sharpens); right for sampled targets
     ``none``        :math:`\sum_k p_k (\log p_k - \log q_k)` over the known entries; ``forward_kl`` at T = 1 only
@@ -61,7 +63,7 @@ def sparse_divergence(
         ConfigError: an option is not valid.
 
     Source:
-        ``bucket`` and ``renormalise`` as DistillKit (``symmetric_uniform`` and ``zero``), ``none`` as verl;
+        ``lump`` and ``renormalise`` as DistillKit (``symmetric_uniform`` and ``zero``), ``none`` as verl;
         sampled targets arXiv:2503.16870.
 
     Example:
@@ -242,9 +244,10 @@ def _rows(student: Tensor, ids: Tensor, log_probs: Tensor, of: Divergence, tail:
 def _target(log_t: Tensor, classes: int, temperature: float, tail: Tail) -> Tensor:
     """The teacher's tempered log-probabilities of its entries and of the rest ``(n, K + 1)``."""
     rest = torch.full_like(log_t[:, :1], -math.inf)
-    if tail == "bucket":
+    if tail in ("bucket", "lump"):
         others = classes - log_t.isfinite().sum(1, keepdim=True)
         mass = log_t.exp().sum(1, keepdim=True)
-        spread_out = (torch.log1p(-mass) - others.log()) / temperature + others.log()
+        parts = others.log() if tail == "bucket" else 0.0
+        spread_out = (torch.log1p(-mass) - parts) / temperature + parts
         rest = torch.where((mass < 1) & (others > 0), spread_out, rest)
     return torch.log_softmax(torch.cat([log_t / temperature, rest], 1), 1)

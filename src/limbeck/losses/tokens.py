@@ -40,7 +40,8 @@ def token_divergence(
                         weighs the teacher** (TRL, Liger). As there, 0 is ``forward_kl`` and 1 ``reverse_kl``,
                         although the formula's own limits are 0
     ``skew_kl``         :math:`KL(p \,|\, \alpha p + (1-\alpha) q)`
-    ``skew_reverse_kl`` :math:`KL(q \,|\, (1-\alpha) p + \alpha q)`, differentiated in the mixture too
+    ``skew_reverse_kl`` :math:`KL(q \,|\, (1-\alpha) p + \alpha q)`, differentiated in the mixture too;
+                        ``skew_reverse_kl_fixed`` is the same value without that (DistiLLM-2)
     ``adaptive_kl``     :math:`\frac{g_h}{g_h+g_t} KL(p|q) + \frac{g_t}{g_h+g_t} KL(q|p)`: g is
                         :math:`\sum |p - q|` over the head and over the tail, not differentiated. The tail is the
                         least probable classes of p that have :math:`\mu` of its mass. 1/2 each where p = q
