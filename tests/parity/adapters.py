@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from tests.parity import modules
 from tests.parity.on_features import FEATURES
+from tests.parity.on_tokens import CONVENTIONS, TOKENS
 from torch import Tensor, nn
 
 from limbeck import losses
@@ -318,7 +319,7 @@ CLASSIFICATION: dict[tuple[str, str], Adapter] = {
 }
 """(method, variant) -> adapter."""
 
-LANGUAGE: dict[str, Adapter] = {}
+LANGUAGE: dict[str, Adapter] = {**TOKENS}
 """method -> adapter."""
 
 LATER = "the method is not in the catalogue yet"
@@ -335,9 +336,27 @@ UNSUPPORTED: dict[tuple[str, str] | str, str] = {
     ("sp", "torchdistill"): "a slip there: F.normalize(gram, 1) takes the L1 norm instead of rows' L2 norms",
     ("vid", "init"): "one constant; tests/methods/test_features.py has it",
     ("fsp", "torchdistill"): "another loss: max-pooling, and norms of columns that are not squared",
+    **CONVENTIONS,
+    "distillkit.compress_roundtrip": "another toolkit's format of files",
     **dict.fromkeys(
-        ("kdsvd",),
+        (
+            "kdsvd",
+            "trl.gold.uld",
+            "trl.gold.align_by_byte_offsets",
+            "dskd_v1.dual_space",
+            "dskd_v1.cma",
+            "dskd_v2.projector_init",
+            "dskd_v2.dual_space",
+            "dskd_v2.eta_align",
+            "dskd_v2.eta",
+            "mined.dtw",
+            "mined.aligned_kl",
+            "skd.accept",
+            "liger.fused_linear_cosine",
+            "modelopt.mft",
+            "kdflow.hrl",
+        ),
         LATER,
     ),
 }
-"""(method, variant), or a whole method -> why it has no adapter."""
+"""(method, variant), or a whole method -> why it has no adapter. ``without`` has what depends on constants."""
