@@ -73,7 +73,7 @@ def _cross(inputs: Tensors, divergence: str, **options: Any) -> Tensor:
 
 
 def _trl(inputs: Tensors, params: Tensors, hyper: Hyper) -> Tensors:
-    options: Hyper = {"beta": float(hyper["beta"]), "temperature": float(hyper["temperature"])}
+    options: Hyper = {name: float(hyper[name]) for name in ("beta", "temperature") if name in hyper}
     masked = not ("labels" in hyper and hyper["labels"] is None)
     shape = inputs["student_logits"].shape
     reduction = hyper.get("reduction", "batchmean")
@@ -88,6 +88,14 @@ def _trl(inputs: Tensors, params: Tensors, hyper: Hyper) -> Tensors:
     elif not masked:
         options["num_items"] = shape[0]
     return {"loss": _divergence(inputs, "jsd", masked, **options)}
+
+
+def _gold(inputs: Tensors, params: Tensors, hyper: Hyper) -> Tensors:
+    """The same from probabilities, none of which may be below 1e-8."""
+    clamped = {
+        name: inputs[name].softmax(-1).clamp(min=1e-8).log() for name in ("student_logits", "teacher_logits")
+    }
+    return _trl(inputs | clamped, params, hyper)
 
 
 def _heads(inputs: Tensors, hyper: Hyper) -> tuple[Tensor, Head, Tensor, Head]:
@@ -360,7 +368,7 @@ _SUM: Hyper = {"temperature": "temperature", "reduction": "sum"}
 
 _ADAPTERS: dict[str, Adapter] = {
     "trl.generalized_jsd_loss": _trl,
-    "trl.gold.generalized_jsd_loss(logits_are_probs)": _simple("jsd", beta="beta"),
+    "trl.gold.generalized_jsd_loss(logits_are_probs)": _gold,
     "trl.chunked_divergence": _trl_chunked,
     "distillm.forward_kl": _forward,
     "distillm.reverse_kl": _simple("reverse_kl"),
