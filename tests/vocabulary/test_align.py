@@ -148,6 +148,18 @@ def test_bytes_of_one_character_align():
     assert listed(groups(s, t)) == [[[0, 1], [2], [3]], [[0], [1], [2]]]
 
 
+@pytest.mark.parametrize("name", BUILDERS)
+@pytest.mark.parametrize("text", TEXTS)
+def test_one_tokenizer_on_both_sides_pairs_all(name, text):
+    """The published alignment cannot be used with identical vocabularies."""
+    s = encode(vocabulary(name), text)[1]
+    marks = np.isin(s.roles, [Role.BOS, Role.EOS])
+    paired = marks | ((s.bounds[:, 0] < s.bounds[:, 1]) & (s.roles != Role.UNK))
+    for found in exact_pairs(s, s):
+        assert found.tolist() == np.flatnonzero(paired).tolist()
+    assert [x.tolist() for x in groups(s, s)[:2]] == [list(range(len(s)))] * 2
+
+
 def test_ends_match_whatever_they_are_called():
     student = spans([[0, 0], [0, 4], [4, 4], [4, 4]], [Role.BOS, 0, Role.EOS, Role.PAD])
     teacher = spans([[0, 2], [2, 4], [4, 14]], [0, 0, Role.EOS])
@@ -208,6 +220,8 @@ def test_batch():
     for row, i, j in zip(pairs.rows, pairs.student, pairs.teacher):
         assert (s[row].bounds[i] == t[row].bounds[j]).all()
         assert found.student[row, i] == found.teacher[row, j] >= 0
+    assert torch.equal(pairs.to("cpu").teacher, pairs.teacher)
+    assert len(found.to("cpu")) == len(found)
     kept = exact_pairs(s[0], t[0])[0]
     assert pairs.student[pairs.rows == 0].tolist() == kept[kept >= 3].tolist()
     assert (found.student[~masks[0]] == -1).all()

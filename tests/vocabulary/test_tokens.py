@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.vocabulary.trained import BUILDERS, LOSSLESS, TEXTS, byte_level, vocabulary, wrapped
-from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
 from limbeck.errors import ConfigError, DataError
 from limbeck.vocabulary import Role, encode, locate, read, spell
@@ -186,6 +186,51 @@ def test_added_tokens_are_text_unless_special():
     data = text.encode()
     assert [data[a:b].decode() for a, b in spans.bounds] == ["a", "<tööl>", "b", "<|call|>"]
     assert spell(known, ids)[0] == "a<tööl>b".encode()
+
+
+@pytest.mark.parametrize("name", ["gpt2", "llama", "gemma", "qwen", "roberta"])
+def test_text_that_looks_like_tokens(name):
+    """SentencePiece reads ``▁`` as a space; the token still lies where the character is."""
+    text = "a ▁ of ▁▁the <unk> and </s>, <0x41> or ##s Ġthe"
+    known, data = vocabulary(name), text.encode()
+    ids, spans = encode(known, text)
+    contiguous(spans, len(data))
+    assert spans.bounds[-1, 1] == len(data)
+    cut = [data[a:b] for a, b in spans.bounds]
+    assert b"".join(cut) == data
+    if name in ("llama", "gemma"):
+        marked = [piece for piece, found in zip(known.bytes_of(ids), cut) if "▁".encode() in found]
+        assert marked
+        assert all(b" " in piece for piece in marked)
+
+
+def test_special_tokens_may_take_the_space_before_them():
+    tokenizer = BUILDERS["roberta"]()
+    tokenizer.add_tokens([AddedToken("<mask>", special=True, lstrip=True)])
+    _, spans = encode(read(tokenizer), "the  <mask> data")
+    assert spans.bounds[-2:].tolist() == [[3, 11], [11, 16]]
+
+
+def test_words_with_an_end():
+    """CLIP and GPT-1 mark the end of a word, not its beginning."""
+    tokens = {"t": 0, "h": 1, "e</w>": 2, "th": 3, "the</w>": 4, "!</w>": 5}
+    model = models.BPE(tokens, [("t", "h"), ("th", "e</w>")], end_of_word_suffix="</w>")
+    tokenizer = Tokenizer(model)
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.decoder = decoders.BPEDecoder(suffix="</w>")
+    known = read(tokenizer)
+    assert known.style == "plain"
+    assert known.pieces[4] == b"the"
+    assert encode(known, "the the !")[1].bounds.tolist() == [[0, 3], [3, 7], [7, 9]]
+
+
+def test_styles_are_found_inside_sequences():
+    tokenizer = byte_level(300)
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Split(" ", "merged_with_next"), pre_tokenizers.ByteLevel(use_regex=False)]
+    )
+    tokenizer.decoder = decoders.Sequence([decoders.Fuse()])
+    assert read(tokenizer).style == "byte_level"
 
 
 def test_a_bare_tokenizer_of_the_tokenizers_library():

@@ -32,6 +32,10 @@ class Pairs:
     def __len__(self) -> int:
         return len(self.rows)
 
+    def to(self, device: torch.device | str) -> Pairs:
+        """The same on another device."""
+        return Pairs(self.rows.to(device), self.student.to(device), self.teacher.to(device))
+
 
 @dataclass(frozen=True, eq=False)
 class Groups:
@@ -49,6 +53,10 @@ class Groups:
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    def to(self, device: torch.device | str) -> Groups:
+        """The same on another device."""
+        return Groups(self.student.to(device), self.teacher.to(device), self.rows.to(device))
 
 
 def align_pairs(
