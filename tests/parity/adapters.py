@@ -342,14 +342,11 @@ UNSUPPORTED: dict[tuple[str, str] | str, str] = {
         (
             "kdsvd",
             "trl.gold.uld",
-            "trl.gold.align_by_byte_offsets",
             "dskd_v1.dual_space",
             "dskd_v1.cma",
             "dskd_v2.projector_init",
             "dskd_v2.dual_space",
-            "dskd_v2.eta_align",
             "dskd_v2.eta",
-            "mined.dtw",
             "mined.aligned_kl",
             "skd.accept",
             "liger.fused_linear_cosine",
@@ -357,6 +354,10 @@ UNSUPPORTED: dict[tuple[str, str] | str, str] = {
             "kdflow.hrl",
         ),
         LATER,
+    ),
+    **dict.fromkeys(
+        ("trl.gold.align_by_byte_offsets", "dskd_v2.eta_align", "mined.dtw"),
+        "an alignment; tests/parity/test_alignment.py has it",
     ),
 }
 """(method, variant), or a whole method -> why it has no adapter. ``without`` has what depends on constants."""

@@ -14,6 +14,12 @@ from ..errors import ShapeError
 from .align import Positions, exact_pairs, groups
 from .spans import Spans
 
+PairIndex = Int[Tensor, "pairs"]
+"""One position per pair."""
+
+GroupIndex = Int[Tensor, "groups"]
+"""One number per group."""
+
 
 @dataclass(frozen=True, eq=False)
 class Pairs:
@@ -25,9 +31,9 @@ class Pairs:
         teacher: position in the teacher's sequence.
     """
 
-    rows: Int[Tensor, pairs]
-    student: Int[Tensor, pairs]
-    teacher: Int[Tensor, pairs]
+    rows: PairIndex
+    student: PairIndex
+    teacher: PairIndex
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -49,7 +55,7 @@ class Groups:
 
     student: Int[Tensor, "batch student_length"]
     teacher: Int[Tensor, "batch teacher_length"]
-    rows: Int[Tensor, groups]
+    rows: GroupIndex
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -14,6 +14,12 @@ from torch import Tensor
 from ..errors import ConfigError
 from .tokens import Role, Vocabulary
 
+SharedIds = Int[Tensor, "shared"]
+"""One id per shared entry."""
+
+ColumnIds = Int[Tensor, "columns"]
+"""One id per column of the teacher's logits."""
+
 
 @dataclass(frozen=True, eq=False)
 class Relation:
@@ -36,8 +42,8 @@ class Relation:
 
     kind: Literal["same", "different"]
     prefix: int
-    student_ids: Int[Tensor, shared]
-    teacher_ids: Int[Tensor, shared]
+    student_ids: SharedIds
+    teacher_ids: SharedIds
     student_fraction: float
     teacher_fraction: float
     only_student: tuple[str, ...]
@@ -46,7 +52,7 @@ class Relation:
     teacher: str
     difference: str
 
-    def to_student(self, columns: int) -> Int[Tensor, columns]:
+    def to_student(self, columns: int) -> ColumnIds:
         """The student's id of each of the teacher's ids, -1 where there is none.
 
         Args:
