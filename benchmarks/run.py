@@ -18,7 +18,15 @@ from typing import Any
 
 HERE = Path(__file__).parent
 RESULTS = HERE.parent / "docs" / "results" / "benchmarks.json"
-NAMES = ("import_time", "losses", "chunked_loss", "step_overhead", "precision", "vs_torchdistill")
+NAMES = (
+    "import_time",
+    "losses",
+    "chunked_loss",
+    "speculative_sampling",
+    "step_overhead",
+    "precision",
+    "vs_torchdistill",
+)
 
 
 def main() -> None:

@@ -1,27 +1,15 @@
-"""The rule of acceptance: by sorting, at its limits, and as the released code applies it."""
+"""The rule of acceptance, by sorting and at its limits; ``tests/parity`` has the released code's."""
 
 from __future__ import annotations
 
 import inspect
-import json
 import math
-import os
-from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
 from limbeck.errors import ConfigError, ShapeError
 from limbeck.generation import Sampler, accept, accepted_prefix
-
-HERE = Path(__file__).parent
-GOLDENS = Path(os.environ.get("LIMBECK_GOLDENS", HERE.parent / "parity" / "goldens"))
-CASES = [
-    case
-    for case in json.loads((GOLDENS / "language.json").read_text())["cases"]
-    if case["method"] == "skd.accept"
-]
 
 
 def drawn(rows=4, block=6, vocabulary=13, seed=0, ties=False):
@@ -89,36 +77,6 @@ def test_the_prefix_ends_before_the_first_rejected_token():
     rows = torch.tensor([[1, 1, 1], [1, 0, 1], [0, 1, 1], [1, 1, 0]]).bool()
     assert accepted_prefix(rows).tolist() == [3, 1, 0, 2]
     assert accepted_prefix(rows[:, :0]).tolist() == [0, 0, 0, 0]
-
-
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case["id"])
-def test_the_released_code(case):
-    """Its student's logits are one-hot there, so that its fresh draw is the drafted token, and no warping is set.
-
-    The teacher's first token has all of the mass, so its draw is that token. Where the draft has ended
-    (``is_done_candidate``) and is accepted as a whole, it takes one off its count of matches and returns the
-    whole draft nevertheless.
-    """
-    with np.load(GOLDENS / "language.npz") as arrays:
-        values = {**case["inputs"], **case["outputs"]}
-        found = {name: torch.from_numpy(np.array(arrays[key])) for name, key in values.items()}
-    options, gamma = case["hyper"], case["hyper"]["gamma"]
-    drafts, logits = found["candidate_input_ids"][:, -gamma:], found["teacher_logits"][:, :gamma]
-    assert torch.equal(found["candidate_logits"].argmax(-1), drafts)
-    rule = {"top_k": options["teacher_k"]} if options["teacher_k"] else {"top_p": options["teacher_p"]}
-    kept = int(accepted_prefix(accept(drafts, logits, **rule)))
-    text = drafts[:, :kept]
-    if kept < gamma:
-        replacement = Sampler().draw(logits[:, kept], torch.Generator().manual_seed(0))
-        text = torch.cat([text, replacement[:, None]], 1)
-    assert torch.equal(text, found["valid_tokens"])
-    whole = options["is_done_candidate"] and kept == gamma
-    assert kept - whole == int(found["n_matches"])
-    assert options["resample_flag"] == (kept < gamma)
-
-
-def test_every_case_of_the_released_code_is_here():
-    assert CASES
 
 
 @pytest.mark.parametrize(

@@ -180,11 +180,14 @@ def test_modes_come_back_even_after_an_error():
     assert torch.is_grad_enabled()
 
 
-def test_weights_get_gradients_after_sampling_under_autocast():
+def test_weights_get_gradients_after_sampling_under_autocast(monkeypatch):
+    dropped, drop = [], torch.clear_autocast_cache
+    monkeypatch.setattr(torch, "clear_autocast_cache", lambda: (dropped.append(True), drop()))
     model = network("llama").train()
     tokens = torch.tensor([[3, 4, 5]])
     with torch.autocast("cpu", torch.bfloat16):
         with sampling(model):
             model(input_ids=tokens)
+        assert dropped
         model(input_ids=tokens).logits.float().square().sum().backward()
     assert all(weights.grad is not None for weights in model.parameters())

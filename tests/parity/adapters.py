@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from tests.parity import modules
 from tests.parity.on_features import FEATURES
+from tests.parity.on_generation import SAMPLED
 from tests.parity.on_tokens import CONVENTIONS, TOKENS
 from torch import Tensor, nn
 
@@ -319,7 +320,7 @@ CLASSIFICATION: dict[tuple[str, str], Adapter] = {
 }
 """(method, variant) -> adapter."""
 
-LANGUAGE: dict[str, Adapter] = {**TOKENS}
+LANGUAGE: dict[str, Adapter] = {**TOKENS, **SAMPLED}
 """method -> adapter."""
 
 LATER = "the method is not in the catalogue yet"
@@ -348,7 +349,6 @@ UNSUPPORTED: dict[tuple[str, str] | str, str] = {
             "dskd_v2.dual_space",
             "dskd_v2.eta",
             "mined.aligned_kl",
-            "skd.accept",
             "liger.fused_linear_cosine",
             "modelopt.mft",
             "kdflow.hrl",

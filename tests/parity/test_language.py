@@ -61,7 +61,7 @@ def largest_logit(inputs: dict[str, Tensor]) -> float:
     """How large the finite logits of either network are."""
     both = []
     for net in ("student", "teacher"):
-        logits = inputs.get(f"{net}_logits")
+        logits = inputs.get(f"{net}_logits", inputs.get("candidate_logits"))
         both.append(inputs[f"{net}_hidden"] @ inputs[f"{net}_weight"].T if logits is None else logits)
     return max(float(x[x.isfinite()].abs().max()) for x in both)
 

@@ -152,8 +152,9 @@ def row_numbers(generator: torch.Generator, rows: int, positions: int) -> Float[
 def sampling(*models: nn.Module) -> Iterator[None]:
     """Evaluation mode and no gradients; afterwards every module is in the mode that it was in.
 
-    Inside an autocast region PyTorch would keep the half precision copies of the weights, made here without
-    a graph, for a later forward with gradients, and the weights would get none: the copies are dropped.
+    Older versions of PyTorch keep the half precision copies of weights that autocast made here without a
+    graph for a later forward in the same region, whose weights then get no gradients (pytorch#112583): the
+    copies are dropped.
 
     Example:
         >>> model = nn.Sequential(nn.Dropout(), nn.Dropout().eval())
