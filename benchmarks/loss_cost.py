@@ -64,6 +64,7 @@ def points(side: Callable[..., Any], pair: Pair, sizes: list[Size]) -> Iterator[
 def draw(costs: dict[str, Any]) -> None:
     """One picture for each axis and quantity, one panel for each loss."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     for axis in AXES:
         for key, unit, scale in (("seconds", "ms", 1e3), ("bytes", "MiB", 2**-20)):
@@ -71,10 +72,15 @@ def draw(costs: dict[str, Any]) -> None:
             rows = -(-len(names) // 6)
             figure = Figure(figsize=(15, 2.1 * rows), layout="constrained")
             for place, name in zip(figure.subplots(rows, 6).flat, names, strict=False):
-                for side, style in (("ours", "-"), ("reference", "--")):
+                for side, style, label in (("ours", "-", "Limbeck"), ("reference", "--", "transcription")):
                     line = costs[name][axis][side]
                     x = [point["size"][0 if axis == "batch" else 1] for point in line]
-                    place.loglog(x, [scale * point[key] for point in line], style, marker=".", label=side)
+                    place.loglog(x, [scale * point[key] for point in line], style, marker=".", label=label)
+                for line in (place.xaxis, place.yaxis):
+                    low, high = line.get_view_interval()
+                    line.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 20 * low else (1,)))
+                    line.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+                    line.set_minor_formatter(NullFormatter())
                 place.set_title(name, fontsize=9)
                 place.tick_params(labelsize=7)
                 place.grid(alpha=0.3)
