@@ -22,6 +22,8 @@ class Batch:
         epoch: the epoch whose augmentation made this view.
         mixed_labels: second labels ``(B,)`` of mixup and cutmix, or None.
         mixing: weight in [0, 1] of ``labels`` against ``mixed_labels`` per sample ``(B,)``, or None.
+        items: what a mean over rows divides by where samples hold unlike numbers of them, so that accumulated
+            pieces and processes add up to the mean over all; None is the number of rows at hand.
     """
 
     inputs: Tensor
@@ -30,6 +32,7 @@ class Batch:
     epoch: int = 0
     mixed_labels: Tensor | None = None
     mixing: Tensor | None = None
+    items: float | None = None
 
     def to(self, device: torch.device | str, memory_format: torch.memory_format | None = None) -> Batch:
         """Move the batch to a device, images optionally to another memory format."""
@@ -47,6 +50,7 @@ class Batch:
             self.epoch,
             move(self.mixed_labels),
             move(self.mixing),
+            self.items,
         )
 
     def rows(self, rows: Tensor) -> Batch:
@@ -55,13 +59,15 @@ class Batch:
         def take(x: Tensor | None) -> Tensor | None:
             return None if x is None else x[rows]
 
+        ids = self.ids[rows]
         return Batch(
             self.inputs[rows],
             self.labels[rows],
-            self.ids[rows],
+            ids,
             self.epoch,
             take(self.mixed_labels),
             take(self.mixing),
+            None if self.items is None else self.items * len(ids) / len(self),
         )
 
     def __len__(self) -> int:

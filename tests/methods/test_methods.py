@@ -9,10 +9,11 @@ import pytest
 import torch
 
 from limbeck.errors import ConfigError
-from limbeck.losses import bickd, dist, dkd, kd, label_smoothing, rkd_angle, rkd_distance, rld
+from limbeck.losses import Head, bickd, dist, dkd, kd, label_smoothing, rkd_angle, rkd_distance, rld
 from limbeck.methods import KD, METHODS, BicKD, Method, Term, describe, resolve
 from limbeck.methods.base import overrides
 from limbeck.signals import Batch, Signals
+from limbeck.tasks import Tokens
 
 LEARNING = {"ctkd"}
 """Methods on logits with something of their own to train."""
@@ -25,7 +26,9 @@ def draw(mixed=False):
     if mixed:
         batch.mixed_labels = torch.tensor([1, 1, 0, 2, 3, -100])
         batch.mixing = torch.tensor([0.9, 0.5, 0.2, 1.0, 0.0, 0.3])
-    return Signals(student.requires_grad_()), Signals(teacher), batch
+    student.requires_grad_()
+    mine, theirs = (Signals(x, extra={"tokens": Tokens(x, Head(torch.eye(4)))}) for x in (student, teacher))
+    return mine, theirs, batch
 
 
 def total(terms):

@@ -83,6 +83,7 @@ SHOWN: dict[str, tuple[str, Any]] = {
     "top5": ("top-5 accuracy", percent),
     "macro_recall": ("mean recall of classes", percent),
     "nll": ("NLL (nats)", _plain),
+    "perplexity": ("perplexity", _plain),
     "brier": ("Brier score", _plain),
     "ece": ("ECE, 15 bins", percent),
     "entropy": ("mean entropy (nats)", _plain),

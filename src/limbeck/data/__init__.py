@@ -19,6 +19,7 @@ from .loader import Loader
 from .noise import LabelNoise
 from .npz import npz
 from .splits import DatasetSplit, Split, TensorSplit
+from .text import TextData, text
 
 SOURCES: dict[str, Callable[[DataConfig], Data]] = {
     "digits": digits,
@@ -28,6 +29,7 @@ SOURCES: dict[str, Callable[[DataConfig], Data]] = {
     "glyph100": glyph100,
     "folder": folder,
     "npz": npz,
+    "text": text,
 }
 """Every data set that a configuration can name."""
 
@@ -63,6 +65,7 @@ __all__ = [
     "Loader",
     "Split",
     "TensorSplit",
+    "TextData",
     "Views",
     "from_arrays",
     "from_datasets",

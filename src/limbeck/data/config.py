@@ -19,8 +19,8 @@ class DataConfig(Changes):
 
     Attributes:
         name: an entry of ``limbeck.data.SOURCES``: digits, fashion-mnist, cifar10, cifar100,
-            glyph100, folder or npz.
-        path: folder or file to read; needed by ``folder`` and ``npz``, optional for the others.
+            glyph100, folder, npz or text.
+        path: folder or file to read; needed by ``folder``, ``npz`` and ``text``, optional for the others.
         validation: share (below 1) or number of training images held out for model selection, by a seeded
             stratified draw; ignored where the source brings its own validation split. 0 is refused: a run
             must not select on the test set.
@@ -34,6 +34,8 @@ class DataConfig(Changes):
         crop: share of the shorter side of ``folder`` images that a central square keeps before it is resized to
             ``size`` (ImageNet: 0.875); default: the whole image, squeezed into a square.
         channels: 1 (grey) or 3 (colour) for ``folder`` images.
+        tokenizer: of ``text``: a folder, a ``tokenizer.json``, or a name on the hub.
+        length: tokens of a ``text`` sample that a model is fed; longer ones are cut.
     """
 
     name: str = "digits"
@@ -46,6 +48,8 @@ class DataConfig(Changes):
     size: int | None = Field(default=None, gt=0)
     crop: float | None = Field(default=None, gt=0, le=1)
     channels: int = 3
+    tokenizer: str | None = None
+    length: int = Field(default=512, gt=1)
 
     @model_validator(mode="after")
     def _one_size(self) -> DataConfig:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -10,10 +11,25 @@ from torch.utils.data import DataLoader, Dataset
 
 from ..errors import ConfigError
 from ..signals import Batch
-from .augment import Views
 from .splits import TensorSplit
 from .streams import permutation
 from .tuples import Tuples
+
+
+@runtime_checkable
+class Source(Protocol):
+    """Where batches come from: ``Views`` of images, or text."""
+
+    split: Any
+
+    def batch(self, ids: Tensor, epoch: int) -> Batch:
+        """Samples as they are trained on in an epoch."""
+
+    def plain(self, ids: Tensor) -> Batch:
+        """Samples as they are evaluated."""
+
+    def plan(self, epoch: int) -> Any:
+        """Draw an epoch's parameters before worker processes ask for them."""
 
 
 class Loader:
@@ -43,7 +59,7 @@ class Loader:
         ConfigError: a batch size that cannot be shared out or that leaves no step.
 
     Example:
-        >>> from limbeck.data import AugmentConfig, DataConfig, load
+        >>> from limbeck.data import AugmentConfig, DataConfig, Views, load
         >>> data = load(DataConfig())
         >>> views = Views(AugmentConfig(), data.train, 0, data.mean, data.std)
         >>> loader = Loader(views, 64, seed=0, shuffle=True, train=True)
@@ -53,7 +69,7 @@ class Loader:
 
     def __init__(
         self,
-        views: Views,
+        views: Source,
         batch_size: int,
         *,
         seed: int,
@@ -98,6 +114,10 @@ class Loader:
 
     def ids(self, epoch: int) -> list[Tensor]:
         """This rank's sample ids of every step of the epoch."""
+        return [batch.tensor_split(self.world)[self.rank] for batch in self.batches(epoch)]
+
+    def batches(self, epoch: int) -> list[Tensor]:
+        """All ranks' sample ids of every step of the epoch."""
         if self.tuples is not None:
             order = self.tuples.order(epoch, len(self) * self.batch_size)
         elif self.shuffle:
@@ -106,8 +126,7 @@ class Loader:
             ]
         else:
             order = torch.arange(self._used)
-        batches = torch.split(order, self.batch_size)
-        return [batch.tensor_split(self.world)[self.rank] for batch in batches]
+        return list(torch.split(order, self.batch_size))
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """The batches of an epoch from step ``start`` on, exactly as if the earlier ones had been taken."""
@@ -123,7 +142,7 @@ class Loader:
 
 
 class _Steps(Dataset[Batch]):
-    def __init__(self, views: Views, plans: list[Tensor], epoch: int | None) -> None:
+    def __init__(self, views: Source, plans: list[Tensor], epoch: int | None) -> None:
         self.views, self.plans, self.epoch = views, plans, epoch
 
     def __len__(self) -> int:

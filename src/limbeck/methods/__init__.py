@@ -22,6 +22,7 @@ from .dcd import DCD
 from .dist import DIST
 from .dkd import DKD
 from .dml import DML
+from .dskd import DSKD
 from .fitnets import FitNets
 from .fsp import FSP
 from .ft import FT
@@ -43,6 +44,7 @@ from .sample_ckd import SampleCKD
 from .sdd import SDDDKD, SDDKD, SDDNKD
 from .sp import SP
 from .tf_kd import TfKD
+from .token_kd import TokenKD
 from .ttm import TTM, WTTM
 from .vid import VID
 from .wsld import WSLD
@@ -90,6 +92,8 @@ METHODS: dict[str, type[Method]] = {
     "tf_kd": TfKD,
     "dml": DML,
     "one": ONE,
+    "token_kd": TokenKD,
+    "dskd": DSKD,
 }
 """Name in configuration -> method. Other packages add theirs by the entry-point group ``limbeck.methods``."""
 

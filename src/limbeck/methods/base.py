@@ -92,6 +92,7 @@ class Method(nn.Module):
         across_batch: True when the loss compares samples with each other, so that distributed runs must
             gather the global batch first.
         head: True when the method reads ``extra["head"]``, the weight and bias of the last linear layer.
+        may_rest: terms that may be 0 at the start, because they wait for another term to do its work.
         initial_epochs: length of an initialisation stage before the main one.
         epoch: where the run stands, in epochs of the main stage (3.25, say), set before every step; below 0
             in the initialisation stage.
@@ -107,6 +108,7 @@ class Method(nn.Module):
     weight: float = 1.0
     across_batch: ClassVar[bool] = False
     head: ClassVar[bool] = False
+    may_rest: ClassVar[frozenset[str]] = frozenset()
 
     initial_epochs: int = 0
     epoch: float = 0.0

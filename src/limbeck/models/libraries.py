@@ -1,4 +1,4 @@
-"""Networks of other packages by name: ``timm:resnet18``, ``transformers:vit``."""
+"""Networks of other packages by name: ``timm:resnet18``, ``transformers:vit``, ``causal:gpt2``."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ..errors import DependencyError, ModelError, suggest
 from ..shapes import Images, Logits
+from .causal import from_causal
 
 
 class Data(NamedTuple):
@@ -31,7 +32,7 @@ def from_timm(name: str, data: Data, options: dict[str, Any]) -> nn.Module:
         DependencyError: timm is not installed, or does not import.
         ModelError: unknown name, wrong options, or weights that cannot be had.
     """
-    timm = _import("timm")
+    timm = import_library("timm")
     plain = name.partition(".")[0]
     if not timm.is_model(plain):
         raise ModelError(f"timm has no network {plain!r}", expected=suggest(plain, timm.list_models()))
@@ -39,7 +40,7 @@ def from_timm(name: str, data: Data, options: dict[str, Any]) -> nn.Module:
     if fixed is not None and fixed.fixed_input_size:
         options = {"img_size": data.size, **options}
     make = lambda: timm.create_model(name, num_classes=data.classes, in_chans=data.channels, **options)
-    network: nn.Module = _attempt(f"timm:{name}", make)
+    network: nn.Module = attempt(f"timm:{name}", make)
     for module in network.modules():
         if getattr(module, "inplace", False):
             setattr(module, "inplace", False)  # noqa: B010  (a plain assignment is typed as one of a module)
@@ -74,50 +75,62 @@ def from_transformers(name: str, data: Data, options: dict[str, Any]) -> nn.Modu
         DependencyError: transformers is not installed.
         ModelError: unknown kind, wrong options, or weights or configuration that cannot be had.
     """
-    transformers = _import("transformers")
+    transformers = import_library("transformers")
     label = f"transformers:{name}"
-    configure: Callable[..., Any]
     options = dict(options)
     pretrained = options.pop("pretrained", False)
     kinds = list(
-        _import("transformers.models.auto.modeling_auto").MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES
+        import_library("transformers.models.auto.modeling_auto").MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES
     )
-    if name in kinds:
-        if pretrained:
-            fix = "give a folder or a name on the hub instead of a kind"
-            raise ModelError(f"{label} has no pretrained weights", fix=fix)
-        configure = lambda **keys: transformers.AutoConfig.for_model(name, **keys)
-    elif "/" in name:
-        configure = lambda **keys: transformers.AutoConfig.from_pretrained(
-            name, trust_remote_code=False, **keys
-        )
-    else:
-        raise ModelError(
-            f"transformers has no image classifier {name!r}",
-            expected=f"{suggest(name, kinds)}, owner/name on the hub, or a folder with a slash in its path",
-        )
-    known = _attempt(label, configure)
-    for option in options:
-        if not hasattr(known, option):
-            keys = sorted(known.to_dict())
-            raise ModelError(f"{label} has no option {option!r}", expected=suggest(option, keys))
+    if name in kinds and pretrained:
+        fix = "give a folder or a name on the hub instead of a kind"
+        raise ModelError(f"{label} has no pretrained weights", fix=fix)
+    configure, known = configuration(label, name, kinds, "image classifier", options)
     shape: dict[str, Any] = {"num_labels": data.classes}
     if not pretrained and hasattr(known, "image_size"):
         height, width = data.size
         shape["image_size"] = height if height == width else data.size
     if hasattr(known, "num_channels"):
         shape["num_channels"] = data.channels
-    config = _attempt(label, lambda: configure(**{**shape, **options}))
+    config = attempt(label, lambda: configure(**{**shape, **options}))
     auto: Any = transformers.AutoModelForImageClassification
     if pretrained:
         loading = {"ignore_mismatched_sizes": True, "use_safetensors": True, "trust_remote_code": False}
-        return ImageClassifier(_attempt(label, lambda: auto.from_pretrained(name, config=config, **loading)))
-    return ImageClassifier(_attempt(label, lambda: auto.from_config(config)))
+        return ImageClassifier(attempt(label, lambda: auto.from_pretrained(name, config=config, **loading)))
+    return ImageClassifier(attempt(label, lambda: auto.from_config(config)))
+
+
+def configuration(
+    label: str, name: str, kinds: list[str], what: str, options: dict[str, Any]
+) -> tuple[Callable[..., Any], Any]:
+    """What makes configurations of a kind of transformers, or of a folder or hub name, and the plain one.
+
+    Raises:
+        ModelError: no such kind, or an option that the configuration does not have.
+    """
+    auto: Any = import_library("transformers").AutoConfig
+    configure: Callable[..., Any]
+    if name in kinds:
+        configure = lambda **keys: auto.for_model(name, **keys)
+    elif "/" in name:
+        configure = lambda **keys: auto.from_pretrained(name, trust_remote_code=False, **keys)
+    else:
+        raise ModelError(
+            f"transformers has no {what} {name!r}",
+            expected=f"{suggest(name, kinds)}, owner/name on the hub, or a folder with a slash in its path",
+        )
+    known = attempt(label, configure)
+    for option in options:
+        if not hasattr(known, option):
+            keys = sorted(known.to_dict())
+            raise ModelError(f"{label} has no option {option!r}", expected=suggest(option, keys))
+    return configure, known
 
 
 LIBRARIES: dict[str, Callable[[str, Data, dict[str, Any]], nn.Module]] = {
     "timm": from_timm,
     "transformers": from_transformers,
+    "causal": from_causal,
 }
 """Packages whose networks a configuration can name as ``package:name``."""
 
@@ -143,7 +156,8 @@ def of_library(name: str) -> bool:
     return bool(colon) and library in LIBRARIES
 
 
-def _import(name: str) -> Any:
+def import_library(name: str, extra: str = "vision") -> Any:
+    """Import another package, or say what to install."""
     package = name.partition(".")[0]
     try:
         return importlib.import_module(name)
@@ -151,12 +165,12 @@ def _import(name: str) -> Any:
         missing = getattr(_cause(error), "name", None)
         if isinstance(error, ModuleNotFoundError) and missing in (package, "torchvision"):
             raise DependencyError(
-                f"networks of {package} need {missing}", fix="pip install 'limbeck[vision]'"
+                f"networks of {package} need {missing}", fix=f"pip install 'limbeck[{extra}]'"
             ) from None
         raise _broken(package, error) from error
 
 
-def _attempt(label: str, make: Callable[[], Any]) -> Any:
+def attempt(label: str, make: Callable[[], Any]) -> Any:
     """Call another package; whatever it raises is told in one message."""
     try:
         return make()

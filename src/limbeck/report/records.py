@@ -61,6 +61,7 @@ class Run(_Part):
     name: str
     label: str
     kind: str = "train"
+    task: str = "classification"
     seed: int
     status: Literal["running", "finished", "interrupted", "failed"]
     started: str | None = None
@@ -188,7 +189,7 @@ def read(path: Path | str) -> Record:
         results=validated(Results, read_json(path / "results.json"), path / "results.json")
         if finished
         else None,
-        arrays=read_arrays(path / "evaluation.npz") if finished else {},
+        arrays=read_arrays(path / "evaluation.npz") if finished and run.task == "classification" else {},
     )
 
 

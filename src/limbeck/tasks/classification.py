@@ -30,6 +30,8 @@ class Classification:
     name = "classification"
     metric = "accuracy"
     higher_is_better = True
+    gives: frozenset[str] = frozenset()
+    """Capabilities of a teacher of this task, beside those of every teacher."""
 
     def __init__(self, classes: int) -> None:
         self.classes = classes

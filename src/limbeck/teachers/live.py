@@ -60,6 +60,7 @@ class LiveTeacher:
     ) -> None:
         self.model = model.eval().requires_grad_(False)
         self.task, self.expects, self.feeds, self.name = task, expects, feeds, name
+        self.capabilities = self.capabilities | task.gives
         self.renormalise = renormalise
         self.taps = Taps()
         self._answers: dict[Hashable, Tensor] = {}

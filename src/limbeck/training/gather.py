@@ -75,3 +75,12 @@ def gather(x: Tensor) -> Tensor:
     parts = [torch.empty_like(x, memory_format=torch.contiguous_format) for _ in range(world())]
     dist.all_gather(parts, x.contiguous())
     return torch.cat(parts)
+
+
+def total_per_process(count: Tensor) -> Tensor:
+    """The mean over processes of a count: what each divides its sum by, so that gradients average to the whole's."""
+    if world() == 1:
+        return count
+    total = count.clone()
+    dist.all_reduce(total)
+    return total / world()

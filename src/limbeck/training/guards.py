@@ -97,7 +97,7 @@ def inspect(
             trial.at(-1.0)
             first = trial.terms(student, signals, task.rows(batch))
             values |= {f"first {name}": term.value for name, term in first.items()}
-        found.append(_terms_alive(values))
+        found.append(_terms_alive(values, trial.may_rest))
         found.append(_gradients(trial, {n: t.value for n, t in terms.items() if t.weight}))
         return found
     finally:
@@ -191,9 +191,9 @@ def _classes(task: Classification, student: Signals, teacher: Signals | None) ->
     )
 
 
-def _terms_alive(values: dict[str, torch.Tensor]) -> Guard:
+def _terms_alive(values: dict[str, torch.Tensor], may_rest: frozenset[str] = frozenset()) -> Guard:
     shown = {name: float(value.detach()) for name, value in values.items()}
-    dead = [name for name, value in shown.items() if value == 0]
+    dead = [name for name, value in shown.items() if value == 0 and name not in may_rest]
     wild = [name for name, value in shown.items() if not math.isfinite(value)]
     detail = ", ".join(f"{name} {value:.4g}" for name, value in shown.items())
     fix = ""
@@ -217,7 +217,7 @@ def _gradients(trial: Learner, terms: dict[str, torch.Tensor]) -> Guard:
         if value.requires_grad:
             gradients = torch.autograd.grad(value, [*own, *helpers], retain_graph=True, allow_unused=True)
         moved = [g is not None and bool(g.any()) for g in gradients]
-        if not any(moved):
+        if not any(moved) and term not in trial.may_rest:
             idle.append(term)
         reached[term.split(".")[0]] |= any(moved[: len(own)])
     if unreached := idle or [method for method, yes in reached.items() if not yes]:

@@ -96,6 +96,12 @@ class Learner(nn.Module):
         return frozenset().union(*(method.needs for method in self._methods()))
 
     @property
+    def may_rest(self) -> frozenset[str]:
+        """Names of the terms that may be 0 at the start."""
+        pairs = zip(self.labels, self._methods(), strict=True)
+        return frozenset(f"{label}.{term}" for label, method in pairs for term in method.may_rest)
+
+    @property
     def looks_inside(self) -> bool:
         """Whether a method wants to know the networks' layers."""
         return any(overrides(m, "prepare") or m.head for m in self._methods())
@@ -152,7 +158,7 @@ class Learner(nn.Module):
     ) -> Terms:
         signals = self.look(batch)
         seconds = {i: (self.look(other), seen) for i, (other, seen) in (others or {}).items()}
-        with torch.autocast(signals.logits.device.type, enabled=False):
+        with torch.autocast(batch.inputs.device.type, enabled=False):
             return self.terms(signals, teacher, self.task.rows(batch), seconds)
 
     def compile_student(self) -> None:

@@ -7,7 +7,7 @@ import hashlib
 import json
 from collections.abc import Collection
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,7 @@ from ..config import OBJECT, MethodConfig, ModelConfig, RunConfig
 from ..data import Data, Loader, Split, Views, load
 from ..data.tuples import Tuples
 from ..errors import ConfigError, DataError
+from ..evaluation import classification_arrays, cost
 from ..methods import resolve
 from ..methods.base import Method, Setting
 from ..seeds import derive
@@ -42,6 +43,19 @@ GUARDED = 256
 """Held-out samples that the guards look at."""
 
 
+class Findings(NamedTuple):
+    """What a finished run says on its test split.
+
+    Attributes:
+        student, teacher: metrics; the teacher's are None without one.
+        arrays: what reports draw from, by name.
+    """
+
+    student: dict[str, float]
+    teacher: dict[str, float] | None
+    arrays: dict[str, Any]
+
+
 class Parts:
     """Data, task, networks, methods and loaders of one run; asks networks about whole splits.
 
@@ -62,7 +76,7 @@ class Parts:
         self.data = data if data is not None else _load(config)
         self.calls = Calls(None if config.teacher is None else config.teacher.budget)
         self.data, self.bought = affordable(config, self.data)
-        self.task = Classification(len(self.data.classes))
+        self.task = self._task()
         self.inputs = feeds(self.data)
         self.accelerator = accelerator(config.train)
         self.memory_format = torch.channels_last if config.train.channels_last else None
@@ -70,6 +84,9 @@ class Parts:
         self.teacher: Teacher | None = self._teacher(teacher, allow_code)
         self.loader = self._loader(self.data.train, train=True)
         self._fit_taps(allow_code)
+
+    def _task(self) -> Classification:
+        return Classification(len(self.data.classes))
 
     def _learner(
         self, student: nn.Module | None, methods: Collection[Method], allow_code: Collection[str]
@@ -291,6 +308,20 @@ class Parts:
         split = getattr(self.data, name)
         logits, labels = self.predict(model, split)
         return self.task.metrics(logits, labels, self.teacher_logits(split))
+
+    def examine(self, student: nn.Module) -> Findings:
+        """The student, and the teacher where there is one, on the test split."""
+        logits, labels = self.predict(student, self.data.test)
+        teacher = self.teacher_logits(self.data.test)
+        return Findings(
+            self.task.metrics(logits, labels, teacher),
+            None if teacher is None else self.task.metrics(teacher, labels),
+            classification_arrays(logits, labels, teacher),
+        )
+
+    def cost(self, model: nn.Module) -> dict[str, Any]:
+        """What a network costs to keep and to run on this data."""
+        return cost(model, (self.data.channels, *self.data.size), latency=self.config.latency)
 
 
 def _load(config: RunConfig) -> Data:

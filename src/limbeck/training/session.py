@@ -14,9 +14,8 @@ import numpy as np
 from torch import nn
 
 from ..config import OBJECT, PRETRAINED, RunConfig, TeacherConfig, dump
-from ..data import Data
+from ..data import Data, TextData
 from ..errors import LimbeckError, RunError
-from ..evaluation import classification_arrays, cost
 from ..files import write_atomic
 from ..methods.base import Method
 from ..procedures import Distillation
@@ -25,6 +24,7 @@ from ..teachers import LiveTeacher
 from .checkpoint import fill, load_weights, save_weights
 from .gather import rank, world
 from .guards import Guard, enforce
+from .language import LanguageParts
 from .parts import Parts
 from .progress import Progress
 from .record import Record, environment, now
@@ -65,8 +65,16 @@ def execute(
         LimbeckError: whatever the user can mend; the record says ``failed`` and keeps its checkpoint.
     """
     record = Record(Path(config.output or f"runs/{config.name or default_name(config)}"))
-    parts = Parts(config, student=student, teacher=teacher, methods=methods, data=data, allow_code=allow_code)
+    parts = assemble(
+        config, student=student, teacher=teacher, methods=methods, data=data, allow_code=allow_code
+    )
     return Session(parts, record).run(resume, progress, on_guards)
+
+
+def assemble(config: RunConfig, *, data: Data | None = None, **given: Any) -> Parts:
+    """The parts of a run, of images or of text; arguments as ``execute``."""
+    textual = config.data.name == "text" if data is None else isinstance(data, TextData)
+    return (LanguageParts if textual else Parts)(config, data=data, **given)
 
 
 def ensure(
@@ -117,7 +125,7 @@ def same(found: RunConfig, wanted: RunConfig, folder: Path) -> bool:
 
 def examine(config: RunConfig, allow_code: Collection[str] = ()) -> list[Guard]:
     """The guards' findings for a configuration, without training and without leaving a record."""
-    return Parts(config, allow_code=allow_code).inspect()
+    return assemble(config, allow_code=allow_code).inspect()
 
 
 def score(
@@ -133,7 +141,7 @@ def score(
         update={"train": train, "teacher": known, "methods": (), "label_weight": None}
     )
     student = run.student(checkpoint, allow_code=allow_code)
-    parts = Parts(config, student=student, allow_code=allow_code)
+    parts = assemble(config, student=student, allow_code=allow_code)
     return parts.scores(student.to(parts.accelerator.device), split)
 
 
@@ -235,11 +243,10 @@ class Session:
 
     def _finish(self, trainer: Trainer) -> None:
         student = trainer.student
-        logits, labels = self.parts.predict(student, self.parts.data.test)
-        teacher_logits = self.parts.teacher_logits(self.parts.data.test)
+        found = self.parts.examine(student)
         last = {
             "epoch": trainer.epoch,
-            "test": self.parts.task.metrics(logits, labels, teacher_logits),
+            "test": found.student,
             "validation": self.parts.scores(student, "validation"),
         }
         if rank() == 0:
@@ -257,19 +264,20 @@ class Session:
         extra = self._networks()
         if rank() != 0:
             return
-        shape = (self.parts.data.channels, *self.parts.data.size)
-        price = cost(student, shape, latency=self.config.latency)
-        results: dict[str, Any] = {"last": last, "best": best, "cost": price, "teacher": None}
+        results: dict[str, Any] = {
+            "last": last,
+            "best": best,
+            "cost": self.parts.cost(student),
+            "teacher": None,
+        }
         if extra:
             results["networks"] = extra
-        if teacher_logits is not None and self.parts.live is not None:
-            results["teacher"] = {
-                "test": self.parts.task.metrics(teacher_logits, labels),
-                "cost": cost(self.parts.live.model, shape, latency=self.config.latency),
-            }
-        arrays = classification_arrays(logits, labels, teacher_logits)
+        if found.teacher is not None and self.parts.live is not None:
+            results["teacher"] = {"test": found.teacher, "cost": self.parts.cost(self.parts.live.model)}
         self.record.json("model.json", self._card())
-        write_atomic(self.record.path / "evaluation.npz", lambda file: file.write(_npz(arrays)))
+        if found.arrays:
+            data = _npz(found.arrays)
+            write_atomic(self.record.path / "evaluation.npz", lambda file: file.write(data))
         self.record.json("results.json", results)
         self._describe("finished", trainer)
 
@@ -306,6 +314,7 @@ class Session:
                 "label": config.title or "+".join(m.name for m in methods) or "scratch",
                 "group": config.group,
                 "kind": "distill" if self.parts.learner.needs else "train",
+                "task": self.parts.task.name,
                 "seed": config.seed,
                 "status": status,
                 "started": old.get("started", now()),

@@ -1,0 +1,262 @@
+"""Text to learn from: prompts with responses, as token ids."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from ..errors import DataError, DependencyError
+from ..shapes import IGNORE
+from ..signals import Batch
+from .config import Data, DataConfig
+from .loader import Loader
+from .streams import generator
+
+SPLITS = ("train", "validation", "test")
+ENDS = ("<eos>", "</s>", "<|endoftext|>", "<|im_end|>", "<end_of_turn>")
+"""Tokens taken for the end where a tokenizer does not name one."""
+
+
+@dataclass(frozen=True)
+class TextData(Data):
+    """Token splits, and the tokenizer that made them. ``classes`` are the entries of the vocabulary by id.
+
+    Attributes:
+        tokenizer: a fast tokenizer of transformers.
+    """
+
+    tokenizer: Any = None
+
+
+class TokenSplit:
+    """Samples of unlike lengths: inputs, and labels already shifted.
+
+    Args:
+        samples: ``(ids, labels)`` of each, one number longer than what a model is fed: position i of the inputs
+            is labelled with the token at i + 1. Labels of the prompt are -100.
+        name: what messages call it.
+        texts: prompt and response of each, for generation and for other tokenizers.
+
+    Raises:
+        DataError: no sample.
+    """
+
+    def __init__(
+        self, samples: Sequence[tuple[Tensor, Tensor]], name: str, texts: Sequence[tuple[str, str]] = ()
+    ) -> None:
+        if not samples:
+            raise DataError(f"the {name} split is empty", expected="at least one sample with a response")
+        for ids, labels in samples:
+            assert len(ids) == len(labels) > 1
+        self.name, self.texts = name, tuple(texts)
+        self.inputs = [ids[:-1] for ids, _ in samples]
+        self.targets = [labels[1:] for _, labels in samples]
+        self.counts = torch.tensor([int((t != IGNORE).sum()) for t in self.targets])
+
+    @property
+    def labels(self) -> Tensor:
+        """The labels of all tokens, one sample after another."""
+        return torch.cat(self.targets)
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    def fetch(self, ids: Tensor) -> tuple[Tensor, Tensor]:
+        """Inputs and labels ``(b, L)``, padded on the right with token 0 and label -100."""
+        if not len(ids):
+            return torch.zeros(0, 1, dtype=torch.long), torch.zeros(0, 1, dtype=torch.long)
+        chosen = ids.tolist()
+        return (
+            pad_sequence([self.inputs[i] for i in chosen], batch_first=True),
+            pad_sequence([self.targets[i] for i in chosen], batch_first=True, padding_value=IGNORE),
+        )
+
+    def subset(self, ids: Tensor) -> TokenSplit:
+        """The split of these samples only."""
+        found = object.__new__(TokenSplit)
+        found.name, chosen = self.name, ids.tolist()
+        found.inputs, found.targets = [self.inputs[i] for i in chosen], [self.targets[i] for i in chosen]
+        found.texts = tuple(self.texts[i] for i in chosen) if self.texts else ()
+        found.counts = self.counts[ids]
+        return found
+
+    def relabelled(self, labels: Tensor) -> TokenSplit:
+        """Refused: tokens are their own labels."""
+        raise DataError("text has no class labels to change", fix="leave noise out")
+
+
+class TokenViews:
+    """The samples of a split as batches; text is not augmented."""
+
+    def __init__(self, split: TokenSplit) -> None:
+        self.split = split
+
+    def batch(self, ids: Tensor, epoch: int) -> Batch:
+        """Samples by id."""
+        inputs, labels = self.split.fetch(ids)
+        return Batch(inputs, labels, ids, epoch)
+
+    def plain(self, ids: Tensor) -> Batch:
+        """The same for evaluation."""
+        return self.batch(ids, 0)
+
+    def plan(self, epoch: int) -> None:
+        """Nothing is drawn."""
+
+
+class TokenLoader(Loader):
+    """A loader whose batches know how many supervised tokens all processes see in a step, per process."""
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        split: Any = self.views.split
+        plans = self.batches(epoch)[start:]
+        for batch, whole in zip(super().epoch(epoch, start), plans, strict=True):
+            batch.items = max(float(split.counts[whole].sum()), 1.0) / self.world
+            yield batch
+
+
+def text(config: DataConfig) -> TextData:
+    """JSON lines of ``{"prompt", "response"}``, ``{"messages"}`` or ``{"text"}``, and a tokenizer.
+
+    ``data.path`` is a folder with ``train.jsonl``, ``validation.jsonl`` and ``test.jsonl``, or one file from which
+    validation and test are drawn. Loss is on responses and their end token only, or on all of a ``text``. Of
+    ``messages``, the loss is on the last one, which must be the assistant's.
+
+    Raises:
+        DataError: files or fields are missing, or nothing is left to learn from.
+        DependencyError: transformers is not installed.
+    """
+    if config.path is None or config.tokenizer is None:
+        raise DataError(
+            "data.name=text needs data.path and data.tokenizer",
+            expected="JSON lines, and a tokenizer: a folder, a tokenizer.json, or a name on the hub",
+        )
+    tokenizer = read_tokenizer(config.tokenizer)
+    rows = _read(Path(config.path), config)
+    dropped = dict.fromkeys(rows, 0)
+    splits = {}
+    for name, found in rows.items():
+        pairs = [_pair(row, tokenizer, f"line {i + 1} of {name}") for i, row in enumerate(found)]
+        samples = [encode(tokenizer, *pair, config.length) for pair in pairs]
+        kept = [i for i, sample in enumerate(samples) if sample is not None]
+        dropped[name] = len(samples) - len(kept)
+        splits[name] = TokenSplit([s for s in samples if s is not None], name, [pairs[i] for i in kept])
+    train = splits["train"]
+    if config.train_size is not None and config.train_size < len(train):
+        order = generator("train_size", config.split_seed).permutation(len(train))
+        train = train.subset(torch.from_numpy(order[: config.train_size]).sort().values)
+    entries = sorted(tokenizer.get_vocab().items(), key=lambda item: item[1])
+    classes = ["<unused>"] * (entries[-1][1] + 1)
+    for token, i in entries:
+        classes[i] = token
+    changes = {"left_out_without_response": dropped} if any(dropped.values()) else {}
+    return TextData(
+        Path(config.path).stem, train, splits["validation"], splits["test"], tuple(classes), 0, (0, 0), (), (),
+        changes, tokenizer,
+    )  # fmt: skip
+
+
+def read_tokenizer(name: str) -> Any:
+    """A fast tokenizer from a ``tokenizer.json``, a folder, or a name on the hub.
+
+    Raises:
+        DependencyError: transformers is not installed.
+        DataError: it cannot be read, or has no end token.
+    """
+    try:
+        from transformers import AutoTokenizer, PreTrainedTokenizerFast
+    except ImportError:
+        raise DependencyError("text needs transformers", fix="pip install 'limbeck[llm]'") from None
+    tokenizer: Any
+    try:
+        if name.endswith(".json"):
+            fast: Any = PreTrainedTokenizerFast
+            tokenizer = fast(tokenizer_file=name)
+        else:
+            tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
+    except Exception as error:
+        raise DataError(
+            f"cannot read the tokenizer {name}",
+            got=f"{type(error).__name__}: {error}",
+            fix="check data.tokenizer",
+        ) from None
+    if tokenizer.eos_token_id is None:
+        for token in ENDS:
+            if token in tokenizer.get_vocab():
+                tokenizer.eos_token = token
+                return tokenizer
+        raise DataError(
+            f"the tokenizer {name} has no end token",
+            expected=f"one of {', '.join(ENDS)}",
+            fix="save it as a folder whose tokenizer_config.json names eos_token",
+        )
+    return tokenizer
+
+
+def encode(tokenizer: Any, prompt: str, response: str, length: int) -> tuple[Tensor, Tensor] | None:
+    """Token ids and labels of a sample, cut to ``length``; None where no token of the response is left.
+
+    Prompt and response are tokenised apart, so that the border is the same however the response begins.
+    """
+    before = tokenizer(prompt, add_special_tokens=False)["input_ids"] if prompt else []
+    start = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
+    after = tokenizer(response, add_special_tokens=False)["input_ids"] + [tokenizer.eos_token_id]
+    ids = torch.tensor([*start, *before, *after][: length + 1])
+    labels = ids.clone()
+    labels[: len(start) + len(before)] = IGNORE
+    return None if len(ids) < 2 or not bool((labels[1:] != IGNORE).any()) else (ids, labels)
+
+
+def _pair(row: Any, tokenizer: Any, where: str) -> tuple[str, str]:
+    """Prompt and response of a row."""
+    keys = set(row) if isinstance(row, dict) else set()
+    if {"prompt", "response"} <= keys and all(isinstance(row[k], str) for k in ("prompt", "response")):
+        return row["prompt"], row["response"]
+    if "text" in keys and isinstance(row["text"], str):
+        return "", row["text"]
+    if "messages" in keys and row["messages"] and row["messages"][-1].get("role") == "assistant":
+        *before, last = row["messages"]
+        try:
+            prompt = tokenizer.apply_chat_template(before, tokenize=False, add_generation_prompt=True)
+        except Exception as error:
+            raise DataError(
+                f"{where}: the tokenizer cannot write messages as text", got=str(error).splitlines()[0],
+                fix="take a tokenizer with a chat template, or give prompt and response",
+            ) from None  # fmt: skip
+        return prompt, last["content"]
+    raise DataError(
+        f"{where} is no sample",
+        got=", ".join(sorted(keys)) or type(row).__name__,
+        expected="prompt and response, text, or messages whose last one is the assistant's",
+    )
+
+
+def _read(path: Path, config: DataConfig) -> dict[str, list[Any]]:
+    """The rows of each split."""
+    if path.is_dir():
+        return {name: _lines(path / f"{name}.jsonl") for name in SPLITS}
+    rows = _lines(path)
+    left = list(range(len(rows)))
+    found: dict[str, list[Any]] = {}
+    for name, share, seed in (("test", config.test, 0), ("validation", config.validation, config.split_seed)):
+        count = max(1, round(share * len(rows)) if share < 1 else int(share))
+        order = generator(name, seed).permutation(len(left)).tolist()
+        found[name] = [rows[left[i]] for i in sorted(order[:count])]
+        left = [left[i] for i in sorted(order[count:])]
+    return {"train": [rows[i] for i in left], **found}
+
+
+def _lines(path: Path) -> list[Any]:
+    try:
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except FileNotFoundError:
+        raise DataError(f"no file {path}", fix="check data.path") from None
+    except ValueError as error:
+        raise DataError(f"{path} holds a line that is no JSON: {error}") from None

@@ -1,0 +1,125 @@
+"""The parts of a run on text."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..data import TextData
+from ..data.splits import Split
+from ..data.text import TokenLoader, TokenViews
+from ..errors import ConfigError
+from ..evaluation.language import Sums
+from ..methods.base import Setting
+from ..seeds import derive
+from ..signals import Batch, Signals
+from ..taps import Layout
+from ..tasks import LanguageModelling
+from .gather import rank, world
+from .parts import Findings, Parts
+
+NOTHING = Layout((), (), None, None)
+"""Language models are not tapped: methods read hidden states and heads."""
+
+
+class LanguageParts(Parts):
+    """Text instead of images: token loaders, and numbers summed up batch by batch.
+
+    Raises:
+        ConfigError: a setting that text does not have.
+    """
+
+    data: TextData
+
+    def __init__(self, config: Any, **given: Any) -> None:
+        for wrong, what in (
+            (config.augment != type(config.augment)(), "augment"),
+            (config.teacher is not None and config.teacher.cache != "none", "teacher.cache"),
+            (config.train.compile, "train.compile"),
+        ):
+            if wrong:
+                raise ConfigError(f"text has no {what} yet", fix=f"leave {what} out")
+        super().__init__(config, **given)
+
+    def _task(self) -> LanguageModelling:
+        return LanguageModelling(len(self.data.classes))
+
+    def _loader(self, split: Any, *, train: bool) -> Any:
+        config = self.config.train
+        if train and (wanted := [m.name for m in self.learner._methods() if m.tuples]):
+            raise ConfigError(f"{', '.join(wanted)} makes batches of tuples, which text does not have")
+        return TokenLoader(
+            TokenViews(split),
+            config.batch_size,
+            seed=derive(self.config.seed, "order"),
+            shuffle=train,
+            train=train,
+            rank=rank(),
+            world=world(),
+            drop_last=train and config.drop_last,
+        )
+
+    def _fit_taps(self, allow_code: Collection[str]) -> None:
+        live = self.live
+        wanting = [m.name for m in self.learner._methods() if m.needs & {"features", "exact_views"} or m.head]
+        if wanting:
+            raise ConfigError(
+                f"{', '.join(wanting)} looks into layers, which language models do not show yet",
+                fix="take a method that compares logits or tokens",
+            )
+        gathering = [m.name for m in self.learner._methods() if m.across_batch]
+        if gathering and world() > 1:
+            raise ConfigError(
+                f"{', '.join(gathering)} compares tokens with each other, and processes have unlike numbers of them",
+                fix="train in one process",
+            )
+        setting = Setting(
+            classes=self.task.classes,
+            labels=self.data.train.labels,
+            epochs=self.config.train.epochs,
+            inputs=self.inputs,
+            student=self.learner.student,
+            teacher=None if live is None else live.model,
+            build=lambda *_: self._another(allow_code),
+        )
+        torch.manual_seed(derive(self.config.seed, "helpers"))
+        self.learner.prepare(NOTHING, NOTHING, setting)
+
+    @torch.no_grad()
+    def _sums(self, model: nn.Module, split: Split) -> Sums:
+        """A network on a split, beside the teacher where there is one."""
+        model.eval()
+        sums, live, device = Sums(), self.live, self.accelerator.device
+
+        def ask(batch: Batch) -> Signals:
+            return self.task.signals(self.task.call(model, batch))
+
+        for batch in self._loader(split, train=False).epoch(0):
+            if not len(batch):
+                continue
+            moved = batch.to(device)
+            with self.accelerator.autocast():
+                mine = ask(moved)
+                theirs = None if live is None or live.model is model else live.signals(moved).logits
+            sums.add(mine.logits, self.task.rows(moved).labels, theirs)
+        if live is not None:
+            self.calls.saw(split.name, len(split))
+        if world() > 1:
+            from accelerate.utils import gather_object
+
+            sums.merge(gather_object([(sums.tokens, sums.sums)]))
+        return sums
+
+    def scores(self, model: nn.Module, name: str) -> dict[str, float]:
+        return self._sums(model, getattr(self.data, name)).metrics()
+
+    def examine(self, student: nn.Module) -> Findings:
+        live = self.live
+        teacher = None if live is None else self._sums(live.model, self.data.test).metrics()
+        return Findings(self.scores(student, "test"), teacher, {})
+
+    def cost(self, model: nn.Module) -> dict[str, Any]:
+        return {"parameters": sum(p.numel() for p in model.parameters())}

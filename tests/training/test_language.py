@@ -1,0 +1,295 @@
+"""Runs on text: from JSON lines to a record, in pieces, in two processes, stopped and resumed."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from tests.running import launch, limbeck, write_config
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+from limbeck import Run
+from limbeck.config import parse
+from limbeck.data import DataConfig, load
+from limbeck.data.text import read_tokenizer
+from limbeck.errors import ConfigError, DataError, GuardError, ModelError
+from limbeck.training.session import execute
+from limbeck.training.trainer import RunInterrupted, Trainer
+
+GPT: dict[str, Any] = {"n_positions": 32, "resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
+SMALL = {"name": "causal:gpt2", "options": {**GPT, "n_embd": 8, "n_layer": 1, "n_head": 2}}
+LARGE = {"name": "causal:llama", "options": {
+    "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2,
+    "max_position_embeddings": 32, "tie_word_embeddings": False,
+}}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Numbers and their sums, and a byte-level tokenizer trained on them."""
+    folder = tmp_path_factory.mktemp("text")
+    draw = random.Random(0)
+    pairs = [(draw.randrange(30), draw.randrange(30)) for _ in range(240)]
+    rows = [{"prompt": f"{a} + {b} = ", "response": str(a + b)} for a, b in pairs]
+    (folder / "sums.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(vocab_size=80, special_tokens=["<eos>"], show_progress=False)
+    tokenizer.train_from_iterator([row["prompt"] + row["response"] for row in rows], trainer)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    path, known = folder / "sums.jsonl", folder / "tokenizer.json"
+    return {"name": "text", "path": str(path), "tokenizer": str(known), "length": 24}
+
+
+def config(text: dict[str, Any], folder: Path, **more: Any) -> Any:
+    optimizer = {"name": "adamw", "learning_rate": 0.01}
+    train = {"epochs": 2, "batch_size": 16, "precision": "fp32", "log_every": 1, "threads": 1}
+    train |= {"optimizer": optimizer, **more.pop("train", {})}
+    return parse({"data": text, "student": SMALL, "output": str(folder), "train": train, **more})
+
+
+@pytest.fixture(scope="module")
+def teacher(text: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Run:
+    folder = tmp_path_factory.mktemp("teacher") / "run"
+    return execute(config(text, folder, student=LARGE, train={"epochs": 6}))
+
+
+def weights(run: Run) -> dict[str, torch.Tensor]:
+    return load_file(run.path / "student.safetensors")
+
+
+def assert_same(first: Run, second: Run, rtol: float = 0.0, atol: float = 0.0) -> None:
+    mine, theirs = weights(first), weights(second)
+    assert mine.keys() == theirs.keys()
+    for name, tensor in mine.items():
+        torch.testing.assert_close(
+            tensor, theirs[name], rtol=rtol, atol=atol, msg=lambda m, n=name: f"{n}: {m}"
+        )
+
+
+# ----------------------------------------------------------------------------------------------------------- text
+
+
+def test_labels_are_shifted_once(text: dict[str, Any]) -> None:
+    split = load(DataConfig(**text)).train
+    tokenizer = read_tokenizer(text["tokenizer"])
+    inputs, labels = split.fetch(torch.tensor([3, 0]))
+    for row, (prompt, response) in enumerate(split.texts[i] for i in (3, 0)):
+        before, after = (tokenizer(part)["input_ids"] for part in (prompt, response))
+        whole = [*before, *after, tokenizer.eos_token_id]
+        assert inputs[row, : len(whole) - 1].tolist() == whole[:-1]
+        assert labels[row][labels[row] != -100].tolist() == [*after, tokenizer.eos_token_id]
+        first = int((labels[row] != -100).nonzero()[0])
+        assert first == len(before) - 1  # the last token of the prompt predicts the first of the response
+        assert (labels[row, len(whole) - 1 :] == -100).all()
+
+
+def test_kinds_of_samples(text: dict[str, Any], tmp_path: Path) -> None:
+    rows: list[dict[str, Any]] = [{"text": f"{i} + 1"} for i in range(20)]
+    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    data = load(DataConfig(**{**text, "path": str(tmp_path / "a.jsonl")}))
+    assert (len(data.train), len(data.validation), len(data.test)) == (14, 2, 4)
+    inputs, labels = data.train.fetch(torch.tensor([0]))
+    assert torch.equal(inputs[0, 1:], labels[0, :-1])
+    for name, share in (("train", rows), ("validation", rows[:3]), ("test", rows[:2])):
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(map(json.dumps, share)))
+    data = load(DataConfig(**{**text, "path": str(tmp_path), "train_size": 7}))
+    assert (len(data.train), len(data.validation), len(data.test)) == (7, 3, 2)
+
+
+def test_messages(text: dict[str, Any], tmp_path: Path) -> None:
+    tokenizer = read_tokenizer(text["tokenizer"])
+    tokenizer.chat_template = "{% for m in messages %}{{ m['content'] }} = {% endfor %}"
+    tokenizer.save_pretrained(str(tmp_path / "chat"))
+    rows = [
+        {"messages": [{"role": "user", "content": f"{i} + 1"}, {"role": "assistant", "content": str(i + 1)}]}
+        for i in range(12)
+    ]
+    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    data = load(DataConfig(name="text", path=str(tmp_path / "a.jsonl"), tokenizer=str(tmp_path / "chat")))
+    assert all(prompt.endswith("1 = ") for prompt, _ in data.train.texts)
+
+
+def test_what_is_cut_off_is_counted(text: dict[str, Any], tmp_path: Path) -> None:
+    rows = [
+        {"prompt": "1 + " * 40, "response": "1"},
+        *({"prompt": f"{i} ", "response": "1"} for i in range(20)),
+    ]
+    for name in ("train", "validation", "test"):
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    data = load(DataConfig(**{**text, "path": str(tmp_path)}))
+    assert data.changes == {"left_out_without_response": {"train": 1, "validation": 1, "test": 1}}
+    assert len(data.train) == 20
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('{"prompt": "1"}', "line 1 of train is no sample"),
+        ('["1"]', "line 1 of train is no sample"),
+        ("{", "no JSON"),
+        ('{"messages": [{"role": "user", "content": "1"}]}', "the assistant's"),
+    ],
+)
+def test_wrong_lines(text: dict[str, Any], tmp_path: Path, line: str, message: str) -> None:
+    for name in ("train", "validation", "test"):
+        (tmp_path / f"{name}.jsonl").write_text(line)
+    with pytest.raises(DataError, match=message):
+        load(DataConfig(**{**text, "path": str(tmp_path)}))
+
+
+def test_wrong_sources(text: dict[str, Any], tmp_path: Path) -> None:
+    for change, message in (
+        ({"tokenizer": None}, "needs data.path and data.tokenizer"),
+        ({"path": "nowhere.jsonl"}, "no file"),
+        ({"tokenizer": str(tmp_path / "none.json")}, "cannot read the tokenizer"),
+    ):
+        with pytest.raises(DataError, match=message):
+            load(DataConfig(**{**text, **change}))
+
+
+# ----------------------------------------------------------------------------------------------------------- runs
+
+
+@pytest.mark.parametrize("method", ["token_kd", "dskd", "kd", "dkd", "dist", "bickd"])
+def test_methods_train_and_resume(
+    method: str, text: dict[str, Any], teacher: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = {"teacher": {"run": str(teacher.path)}, "methods": [method]}
+    whole = execute(config(text, tmp_path / "whole", **settings))
+    test = whole.results["last"]["test"]
+    assert {"accuracy", "nll", "perplexity", "agreement", "teacher_kl"} <= set(test)
+    assert whole.results["teacher"]["test"]["accuracy"] == teacher.results["last"]["test"]["accuracy"]
+    rows = whole.metrics("train")
+    assert rows[-1]["loss"] < rows[0]["loss"]
+
+    def stopped(self: Trainer) -> None:
+        if self.step == len(rows) - 3:
+            self._save()
+            raise RunInterrupted("stopped", fix="go on", number=15)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "_stop_if_asked", stopped)
+        with pytest.raises(RunInterrupted):
+            execute(config(text, tmp_path / "stopped", **settings))
+    again = config(text, tmp_path / "stopped", **settings)
+    assert_same(execute(again, resume=True), whole)
+
+
+@pytest.mark.parametrize("method", ["token_kd", "dskd"])
+def test_accumulated_pieces_are_the_batch(
+    method: str, text: dict[str, Any], teacher: Run, tmp_path: Path
+) -> None:
+    """Samples hold unlike numbers of tokens; a mean of the pieces' means would be another number."""
+    settings = {"teacher": {"run": str(teacher.path)}, "methods": [{"name": method, **WHOLE.get(method, {})}]}
+    plain = {"optimizer": {"name": "sgd", "learning_rate": 0.05}}
+    one = execute(config(text, tmp_path / "one", train=plain, **settings))
+    two = execute(config(text, tmp_path / "two", train={**plain, "accumulate": 3}, **settings))
+    assert_same(two, one, rtol=1e-3, atol=1e-5)
+
+
+WHOLE = {"dskd": {"masked": False}}
+"""The mask's divisor is of a piece."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["token_kd", "{name: dskd, start: random}"])
+def test_two_processes(method: str, text: dict[str, Any], teacher: Run, tmp_path: Path) -> None:
+    path = write_config(
+        tmp_path / "run.yaml",
+        data={**text, "train_size": None},
+        student=SMALL,
+        teacher={"run": str(teacher.path)},
+        train={"optimizer": {"name": "sgd", "learning_rate": 0.05}, "batch_size": 16, "epochs": 1},
+    )
+    for start, name in ((limbeck, "one"), (launch, "two")):
+        done = start("distill", path, f"methods=[{method}]", "--output", tmp_path / name)
+        assert done.returncode == 0, done.stderr
+    assert_same(Run(tmp_path / "two"), Run(tmp_path / "one"), rtol=1e-3, atol=1e-5)
+    scores = [Run(tmp_path / name).results["last"]["test"] for name in ("one", "two")]
+    assert scores[1] == pytest.approx(scores[0], rel=1e-3)
+
+
+def test_the_command_line(text: dict[str, Any], teacher: Run, tmp_path: Path) -> None:
+    path = write_config(
+        tmp_path / "run.yaml",
+        data={**text, "train_size": None},
+        student=SMALL,
+        teacher={"run": str(teacher.path)},
+        methods=["dskd"],
+        train={"epochs": 1},
+    )
+    done = limbeck("distill", path, "--output", tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    assert "perplexity" in done.stdout
+    assert "projectors between widths 8 and 16" in done.stdout
+    for words in (("evaluate", tmp_path / "run"), ("report", tmp_path / "run", "-o", tmp_path / "page.html")):
+        done = limbeck(*words)
+        assert done.returncode == 0, done.stderr
+    assert "dskd.teacher_space" in (tmp_path / "page.html").read_text()
+
+
+def test_the_record_rebuilds_the_student(text: dict[str, Any], teacher: Run) -> None:
+    model = teacher.student()
+    ids = torch.tensor([[5, 6, 7]])
+    assert model(ids).logits.shape == (1, 3, len(teacher.card()["classes"]))
+
+
+def test_projectors_are_trained(text: dict[str, Any], teacher: Run, tmp_path: Path) -> None:
+    settings = {"teacher": {"run": str(teacher.path)}, "methods": ["dskd"]}
+    run = execute(config(text, tmp_path / "run", **settings))
+    rows = run.metrics("train")
+    assert rows[-1]["terms"]["dskd.projector"]["raw"] < rows[0]["terms"]["dskd.projector"]["raw"]
+
+
+def test_padded_heads(text: dict[str, Any], teacher: Run, tmp_path: Path) -> None:
+    """A head with more rows than the tokenizer: the rest is cut off, in losses and in scores."""
+    padded = {**SMALL, "options": {**SMALL["options"], "vocab_size": 96}}
+    settings = {"teacher": {"run": str(teacher.path)}, "methods": ["token_kd"]}
+    run = execute(config(text, tmp_path / "run", student=padded, **settings))
+    assert len(weights(run)["transformer.wte.weight"]) == 96
+    assert run.results["last"]["test"]["teacher_kl"] > 0
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"methods": ["at"]}, ConfigError, "looks into layers"),
+        ({"augment": {"flip": True}}, ConfigError, "text has no augment"),
+        ({"teacher": {"cache": "memory"}}, ConfigError, "text has no teacher.cache"),
+        ({"train": {"compile": True}}, ConfigError, "text has no train.compile"),
+        ({"student": {"name": "causal:gpt3"}}, ModelError, "no causal language model"),
+        ({"student": {"name": "causal:gpt2", "options": {"layers": 2}}}, ModelError, "no option 'layers'"),
+        (
+            {"student": {**SMALL, "options": {**SMALL["options"], "vocab_size": 9}}},
+            ModelError,
+            "fewer tokens",
+        ),
+        (
+            {"student": {**SMALL, "options": {**SMALL["options"], "n_positions": 4}}},
+            ModelError,
+            "data.length",
+        ),
+    ],
+)
+def test_wrong_settings(
+    change: dict[str, Any], error: Any, message: str, text: dict[str, Any], teacher: Run, tmp_path: Path
+) -> None:
+    source = {"run": str(teacher.path), **change.pop("teacher", {})}
+    with pytest.raises(error, match=message):
+        execute(config(text, tmp_path / "run", **{"methods": ["token_kd"], "teacher": source, **change}))
+
+
+def test_token_methods_on_images(tmp_path: Path) -> None:
+    short = {"epochs": 8, "precision": "fp32", "threads": 1, "batch_size": 32}
+    base: dict[str, Any] = {"data": {"name": "digits", "train_size": 320}, "student": "cnn", "train": short}
+    teacher = execute(parse({**base, "output": str(tmp_path / "t")}))
+    settings = {**base, "teacher": {"run": str(teacher.path)}, "methods": ["token_kd"]}
+    with pytest.raises(GuardError, match="methods need tokens"):
+        execute(parse({**settings, "output": str(tmp_path / "s")}))
