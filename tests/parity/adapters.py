@@ -10,6 +10,7 @@ import torch
 from tests.parity import modules
 from tests.parity.on_features import FEATURES
 from tests.parity.on_generation import SAMPLED
+from tests.parity.on_spaces import SPACES
 from tests.parity.on_tokens import CONVENTIONS, TOKENS
 from torch import Tensor, nn
 
@@ -320,7 +321,7 @@ CLASSIFICATION: dict[tuple[str, str], Adapter] = {
 }
 """(method, variant) -> adapter."""
 
-LANGUAGE: dict[str, Adapter] = {**TOKENS, **SAMPLED}
+LANGUAGE: dict[str, Adapter] = {**TOKENS, **SAMPLED, **SPACES}
 """method -> adapter."""
 
 LATER = "the method is not in the catalogue yet"
@@ -343,11 +344,7 @@ UNSUPPORTED: dict[tuple[str, str] | str, str] = {
         (
             "kdsvd",
             "trl.gold.uld",
-            "dskd_v1.dual_space",
             "dskd_v1.cma",
-            "dskd_v2.projector_init",
-            "dskd_v2.dual_space",
-            "dskd_v2.eta",
             "mined.aligned_kl",
             "liger.fused_linear_cosine",
             "modelopt.mft",

@@ -34,7 +34,18 @@ LOGGED = {
         "out_teacher_mass",
         "out_overlap_count",
         "out_overlap_token_advantage",
-    }
+    },
+    "dskd_v1.dual_space": {"log_t2s_acc", "log_s2t_acc"},
+    "dskd_v2.dual_space": {"log_t2s_agreement", "log_s2t_agreement", "log_t2s_acc", "log_t_acc"},
+    "dskd_v2.eta": {
+        "log_align_ratio",
+        "log_t2s_agreement",
+        "log_t2s_agreement_ratio",
+        "log_t2s_acc",
+        "log_t2s_acc_ratio",
+        "log_t_preds_as_label_acc",
+    },
+    "dskd_v2.projector_init": {"student_overlap_token_ids"},
 }
 """method -> outputs that a run of theirs logs beside the loss."""
 
@@ -62,8 +73,11 @@ def largest_logit(inputs: dict[str, Tensor]) -> float:
     both = []
     for net in ("student", "teacher"):
         logits = inputs.get(f"{net}_logits", inputs.get("candidate_logits"))
-        both.append(inputs[f"{net}_hidden"] @ inputs[f"{net}_weight"].T if logits is None else logits)
-    return max(float(x[x.isfinite()].abs().max()) for x in both)
+        if logits is None and f"{net}_hidden" in inputs:
+            head = inputs.get(f"{net}_weight", inputs.get(f"{net}_head"))
+            logits = inputs[f"{net}_hidden"] @ head.T
+        both += [] if logits is None else [logits]
+    return max((float(x[x.isfinite()].abs().max()) for x in both), default=1.0)
 
 
 @pytest.mark.parametrize("record", CASES, ids=lambda record: f"{record['id']}-{record['method']}")

@@ -153,7 +153,7 @@ def projector_start(student_head: Tensor, teacher_head: Tensor) -> tuple[Tensor,
     Returns:
         :math:`(W^{s+} W^t)` ``(d, D)``, the weight of a bias-free linear layer from the teacher's space to the
         student's whose logits are the least-squares fit to the teacher's; and :math:`W^{t+}` ``(D, V)``, so that
-        ``pinv @ student_head`` ``(D, d)`` is the weight of the way back for the head as it is now. In float32.
+        ``pinv @ student_head`` ``(D, d)`` is the weight of the way back for the head as it is now. In float32 at least.
 
     Raises:
         ShapeError: the heads have other numbers of tokens.
