@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..shapes import IGNORE, Labels, Maps, Regional, Regions, Rows, Value
-from ._common import Reduction, check_reduction, choice
+from ._common import Reduction, check_reduction, choice, exact
 from .dkd import dkd
 from .kd import kd
 from .nkd import nkd
@@ -120,9 +120,18 @@ def regions(features: Maps, scales: Sequence[int] = (1, 2)) -> Regions:
         >>> regions(torch.arange(16.0).view(1, 1, 4, 4), (1, 2))
         tensor([[[ 7.5000,  2.5000,  4.5000, 10.5000, 12.5000]]])
     """
-    cells = F.adaptive_avg_pool2d(features, 4)
-    parts = [cells if scale == 4 else F.avg_pool2d(cells, 4 // scale) for scale in scales]
-    return torch.cat([part.flatten(2) for part in parts], 2)
+    x = features.to(torch.promote_types(features.dtype, torch.float32))
+    rows, columns = (_shares(size, scales, x) for size in x.shape[2:])
+    # Pooling is linear, so one product with a thin matrix reads the map once for all regions.
+    parts = [torch.kron(a, b) for a, b in zip(rows, columns, strict=True)]
+    with exact(x):
+        return (x.flatten(2) @ torch.cat(parts, 1)).to(features.dtype)
+
+
+def _shares(size: int, scales: Sequence[int], like: Tensor) -> list[Tensor]:
+    """How much each place of a line counts in the mean of each of its parts, ``(size, scale)`` by scale."""
+    quarters = F.adaptive_avg_pool1d(torch.eye(size, dtype=like.dtype, device=like.device), 4)
+    return [quarters.unflatten(1, (scale, 4 // scale)).mean(2) for scale in scales]
 
 
 def regional_logits(
