@@ -10,9 +10,18 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..shapes import IGNORE, Labels, Maps, Regional, Regions, Rows, Value
-from ._common import Reduction, check_reduction, choice, exact
+from ._common import (
+    Reduction,
+    check_reduction,
+    choice,
+    divergence,
+    exact,
+    pair,
+    positive,
+    reduced,
+    soft,
+)
 from .dkd import dkd
-from .kd import kd
 from .nkd import nkd
 
 Base = Literal["kd", "dkd", "nkd"]
@@ -72,22 +81,34 @@ def sdd(
         tensor(0.4827)
     """
     choice("base", base, BASES)
+    positive(temperature=temperature)
     check_reduction(reduction)
     regions, rows = student.shape[:2]
-    s, t, y = student.flatten(0, 1), teacher.flatten(0, 1), labels.repeat(regions)
+    s, t, weights = student.flatten(0, 1), teacher.flatten(0, 1), _weights(teacher, labels, complementary)
     if base == "kd":
-        values = kd(s, t, temperature=temperature, reduction="none")
-    elif base == "dkd":
+        log_s, log_t = (soft(x, temperature) for x in pair(s, t))
+        values, gradient = divergence(log_s, log_t, precise=temperature > 4)
+        share = temperature * temperature / (regions if reduction == "sum" else 1)
+        found = reduced(
+            s,
+            values,
+            gradient,
+            reduction,
+            scale=share,
+            slope=share / temperature,
+            weights=weights.view(-1, 1),
+        )
+        return found.view(regions, rows).mean(0) if reduction == "none" else found
+    y = labels.repeat(regions)
+    if base == "dkd":
         values = dkd(s, t, y, alpha=alpha, beta=beta, temperature=temperature, reduction="none")
     else:
         values = nkd(s, t, y, gamma=beta, temperature=temperature, reduction="none")
-    each = (values.view(regions, rows) * _weights(teacher, labels, complementary)).mean(0)
+    each = (values.view(regions, rows) * weights).mean(0)
     if reduction == "none":
         return each
     if reduction == "sum":
         return each.sum()
-    if base == "kd":
-        return each.sum() / max(rows, 1)
     return each.sum() / (labels != IGNORE).sum().clamp(min=1)
 
 
