@@ -86,21 +86,25 @@ class _Known(torch.autograd.Function):
     """A value whose gradient is known in closed form."""
 
     @staticmethod
-    def forward(ctx: Any, student: Tensor, value: Tensor, gradient: Tensor) -> Tensor:
+    def forward(
+        ctx: Any, student: Tensor, value: Tensor, gradient: Tensor, slope: float | Tensor | None
+    ) -> Tensor:
         ctx.save_for_backward(gradient)
-        ctx.dtype = student.dtype
+        ctx.dtype, ctx.slope = student.dtype, slope
         return value
 
     @staticmethod
-    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None, None, None]:
         # Without a graph to make there is nothing to guard, and the guard costs as much as a small loss.
-        return (_guarded if torch.is_grad_enabled() else _scaled)(ctx, upstream), None, None
+        return (_guarded if torch.is_grad_enabled() else _scaled)(ctx, upstream), None, None, None
 
 
 def _scaled(ctx: Any, upstream: Tensor) -> Tensor:
     (gradient,) = ctx.saved_tensors
     if upstream.dim():
         upstream = upstream.reshape(-1, *[1] * (gradient.dim() - 1))
+    if ctx.slope is not None:
+        upstream = upstream * ctx.slope
     found: Tensor = gradient * upstream
     return found if found.dtype == ctx.dtype else found.to(ctx.dtype)
 
@@ -120,15 +124,20 @@ def wants_gradient(student: Tensor) -> bool:
     return student.requires_grad and torch.is_grad_enabled()
 
 
-def known(student: Tensor, value: Tensor, gradient: Tensor | None) -> Tensor:
+def known(
+    student: Tensor, value: Tensor, gradient: Tensor | None, slope: float | Tensor | None = None
+) -> Tensor:
     """Give ``value`` the gradient ``gradient`` (shape of ``student``) with respect to ``student``.
+
+    A ``slope``, a number or one for each row ``(N, 1)``, multiplies it on the way back: together with what
+    arrives there, so it costs no pass of its own.
 
     The closed form spares the recorded graph: one saved tensor, no second softmax. It can be
     differentiated once; asking for a second derivative raises.
     """
     if gradient is None:
         return value
-    return _Known.apply(student, value, gradient)  # type: ignore[no-any-return, no-untyped-call]
+    return _Known.apply(student, value, gradient, slope)  # type: ignore[no-any-return, no-untyped-call]
 
 
 def reduced(
@@ -175,7 +184,7 @@ def reduced(
         gradient.div_(count)
     if not wants_gradient(student):
         return value
-    return known(student, value, gradient.mul_(slope if weights is None else weights * slope))
+    return known(student, value, gradient, slope if weights is None else weights * slope)
 
 
 def nothing(student: Tensor, reduction: Reduction = "mean") -> Tensor:

@@ -48,11 +48,11 @@ def label_smoothing(
         return nothing(student, reduction)
     column, uniform = index[:, None], smoothing / student.shape[1]
     log_p = torch.log_softmax(wide(student), 1)
-    rows = log_p.gather(1, column).squeeze(1)
+    rows, scale = log_p.gather(1, column).squeeze(1), -1.0
     if smoothing:
-        rows = log_p.sum(1).mul_(uniform).add_(rows, alpha=1 - smoothing)
+        rows, scale = log_p.sum(1).add_(rows, alpha=(1 - smoothing) / uniform), -uniform
     gradient = log_p.exp_()
     if smoothing:
         gradient -= uniform
     gradient.scatter_(1, column, smoothing - 1, reduce="add")
-    return reduced(student, rows, gradient, reduction, scale=-1.0, given=given)
+    return reduced(student, rows, gradient, reduction, scale=scale, given=given)
