@@ -152,7 +152,7 @@ def regions(features: Maps, scales: Sequence[int] = (1, 2)) -> Regions:
 def _shares(size: int, scales: Sequence[int], like: Tensor) -> list[Tensor]:
     """How much each place of a line counts in the mean of each of its parts, ``(size, scale)`` by scale."""
     quarters = F.adaptive_avg_pool1d(torch.eye(size, dtype=like.dtype, device=like.device), 4)
-    return [quarters.unflatten(1, (scale, 4 // scale)).mean(2) for scale in scales]
+    return [quarters.view(size, scale, 4 // scale).mean(2) for scale in scales]
 
 
 def regional_logits(
