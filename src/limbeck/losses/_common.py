@@ -112,6 +112,24 @@ def _scaled(ctx: Any, upstream: Tensor) -> Tensor:
 _guarded = once_differentiable(_scaled)
 
 
+class _KnownOfAll(torch.autograd.Function):
+    """The same for a value of several tensors: first all of them, then their gradients."""
+
+    @staticmethod
+    def forward(ctx: Any, value: Tensor, slope: float, *both: Tensor) -> Tensor:
+        middle = len(both) // 2
+        ctx.save_for_backward(*both[middle:])
+        ctx.dtypes, ctx.slope = [x.dtype for x in both[:middle]], slope
+        return value
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
+        upstream = upstream * ctx.slope
+        found = [(g * upstream).to(dtype) for g, dtype in zip(ctx.saved_tensors, ctx.dtypes, strict=True)]
+        return None, None, *found, *[None] * len(found)
+
+
 def exact(x: Tensor) -> AbstractContextManager[Any]:
     """A context in which matrix products keep the precision of their arguments, whatever autocast says."""
     if torch.is_autocast_enabled(x.device.type):
@@ -138,6 +156,13 @@ def known(
     if gradient is None:
         return value
     return _Known.apply(student, value, gradient, slope)  # type: ignore[no-any-return, no-untyped-call]
+
+
+def known_of_all(
+    students: Sequence[Tensor], value: Tensor, gradients: Sequence[Tensor], slope: float
+) -> Tensor:
+    """``known`` for a scalar of several tensors, each with its gradient; ``slope`` multiplies all."""
+    return _KnownOfAll.apply(value, slope, *students, *gradients)  # type: ignore[no-any-return, no-untyped-call]
 
 
 def reduced(

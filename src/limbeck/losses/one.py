@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..shapes import Logits, Value
-from ._common import positive, wide
+from ._common import known_of_all, positive, wants_gradient, wide
 
 
 def one_ensemble(branches: Sequence[Tensor], scores: Tensor) -> Logits:
@@ -64,7 +64,18 @@ def one(
     if epsilon:
         log_q = (log_q.exp() + epsilon).log()
     q = log_q.exp()
-    # Summing the branches first leaves one softmax-sized product instead of one for each branch.
-    log_p = sum(torch.log_softmax(b.to(z.dtype) / temperature, 1) for b in branches)
-    rows = (q * (len(branches) * log_q - log_p)).sum(1)
-    return rows.sum() * (temperature**2 / max(len(rows), 1))
+    total = q.new_zeros(())
+    for branch in branches:
+        total -= torch.log_softmax(branch.detach().to(z.dtype) / temperature, 1).sub_(log_q).mul_(q).sum()
+    n = max(len(q), 1)
+    value = total * (temperature * temperature / n)
+    learning = [branch for branch in branches if wants_gradient(branch)]
+    if not learning:
+        return value
+    del log_q
+    # A second softmax of each branch: what the first left would have to be held until all are compared.
+    mass = q.sum(1, keepdim=True)
+    gradients = [
+        torch.softmax(branch.detach().to(z.dtype) / temperature, 1).mul_(mass).sub_(q) for branch in learning
+    ]
+    return known_of_all(learning, value, gradients, temperature / n)
