@@ -88,10 +88,11 @@ def drawer() -> Candidates:
 
 
 def candidates(ids: Tensor) -> Tensor:
+    """As the released data set draws; each row is copied to a tensor, since NumPy's memory is not on record."""
     rows = []
     for i in ids.tolist():
         drawn = np.random.choice(others()[i % 100], NEGATIVES, replace=False)
-        rows.append(torch.from_numpy(np.hstack((np.asarray([i]), drawn))))
+        rows.append(torch.tensor(np.hstack((np.asarray([i]), drawn))))
     return torch.stack(rows)
 
 

@@ -11,6 +11,8 @@ from ..errors import DataError
 from ..seeds import derive
 
 Mode = Literal["exact", "relax"]
+ROWS = 4
+"""Rows whose negatives are picked at once."""
 
 
 class Candidates(nn.Module):
@@ -66,14 +68,16 @@ class Candidates(nn.Module):
         positives = ids
         if self.mode == "relax":
             positives = self._members(labels, self._uniform((len(ids),), self.sizes[labels], generator))
+        drawn = self.pool.new_empty((len(ids), 1 + self.count))
+        drawn[:, 0] = positives
         if self.count <= len(self.pool) - self.largest:
-            negatives = self._distinct(labels, generator)
+            self._distinct(labels, generator, drawn[:, 1:])
         else:
             others = (len(self.pool) - self.sizes[labels])[:, None]
             place = self._uniform((len(ids), self.count), others, generator)
             place += (place >= self.first[labels][:, None]) * self.sizes[labels][:, None]
-            negatives = self.pool[place]
-        return torch.cat([positives[:, None], negatives], 1)
+            drawn[:, 1:] = self.pool[place]
+        return drawn
 
     def _members(self, labels: Tensor, number: Tensor) -> Tensor:
         return self.pool[self.first[labels] + number]
@@ -83,16 +87,20 @@ class Candidates(nn.Module):
         part = torch.rand(shape, generator=generator, device=bound.device, dtype=torch.float64)
         return (part * bound).long()
 
-    def _distinct(self, labels: Tensor, generator: torch.Generator) -> Tensor:
+    def _distinct(self, labels: Tensor, generator: torch.Generator, out: Tensor) -> None:
         """The next ``count`` samples of other classes from a random place on in one random order of all.
 
         One order serves all rows: each row's negatives are a uniform sample without replacement, and a step
-        shuffles the data once instead of once for every row.
+        shuffles the data once instead of once for every row. A few rows at a time keep the masks small.
         """
         n = len(self.pool)
         order = self.pool[torch.randperm(n, generator=generator, device=labels.device)]
         reach = self.count + self.largest
         start = torch.randint(n, (len(labels),), generator=generator, device=labels.device)
-        found = torch.cat([order, order[: reach - 1]]).unfold(0, reach, 1)[start]
-        other = self.labels[found] != labels[:, None]
-        return found[other & (other.cumsum(1) <= self.count)].view(-1, self.count)
+        order = torch.cat([order, order[: reach - 1]])
+        of_order = self.labels[order]
+        for first in range(0, len(labels), ROWS):
+            rows = slice(first, first + ROWS)
+            other = of_order.unfold(0, reach, 1)[start[rows]] != labels[rows, None]
+            other &= other.cumsum(1, dtype=torch.int32) <= self.count
+            out[rows] = order.unfold(0, reach, 1)[start[rows]][other].view(-1, self.count)
