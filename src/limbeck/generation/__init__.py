@@ -5,10 +5,11 @@ Nothing here knows a trainer or a loss.
 
 from __future__ import annotations
 
+from .acceptance import accept, accepted_prefix
 from .decoder import Decoder
 from .plain import generate
 from .sampling import Sampler, row_numbers, sampling
-from .speculative import Interleaved, accept, accepted_prefix, interleave
+from .speculative import Interleaved, interleave
 from .statistics import Statistics
 from .texts import Generated, Texts
 
