@@ -225,14 +225,37 @@ def test_the_command_line(text: dict[str, Any], teacher: Run, tmp_path: Path) ->
         methods=["dskd"],
         train={"epochs": 1},
     )
-    done = limbeck("distill", path, "--output", tmp_path / "run")
+    done = limbeck("distill", path, "data.responses=9", "data.new_tokens=6", "--output", tmp_path / "run")
     assert done.returncode == 0, done.stderr
     assert "perplexity" in done.stdout
+    assert "exact match of responses" in done.stdout
     assert "projectors between widths 8 and 16" in done.stdout
     for words in (("evaluate", tmp_path / "run"), ("report", tmp_path / "run", "-o", tmp_path / "page.html")):
         done = limbeck(*words)
         assert done.returncode == 0, done.stderr
     assert "dskd.teacher_space" in (tmp_path / "page.html").read_text()
+    rows = [json.loads(line) for line in (tmp_path / "run" / "responses.jsonl").read_text().splitlines()]
+    assert len(rows) == 9
+    shown = limbeck(
+        "generate", tmp_path / "run", "-p", rows[0]["prompt"], "-p", rows[1]["prompt"], "--new-tokens", 6
+    )
+    assert shown.returncode == 0, shown.stderr
+    assert shown.stdout == "".join(f"{row['prompt']}{row['student']}\n" for row in rows[:2])
+
+
+def test_a_student_that_can_add(text: dict[str, Any], tmp_path: Path) -> None:
+    """Greedy answers are right where the model has learned the training sums by heart."""
+    folder = tmp_path / "data"
+    folder.mkdir()
+    rows = [{"prompt": f"{a} + {a} = ", "response": str(2 * a)} for a in range(8)]
+    for name in ("train", "validation", "test"):
+        (folder / f"{name}.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    data = {**text, "path": str(folder), "responses": 8, "new_tokens": 6}
+    run = execute(config(data, tmp_path / "run", student=LARGE, train={"epochs": 120, "batch_size": 8}))
+    test = run.results["last"]["test"]
+    assert test["exact_match"] == 1.0
+    assert test["error_rate"] == 0.0
+    assert test["rouge_l"] == 1.0
 
 
 def test_the_record_rebuilds_the_student(text: dict[str, Any], teacher: Run) -> None:

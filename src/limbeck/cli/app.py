@@ -252,6 +252,21 @@ def export(
     write(run, output, checkpoint, onnx, allow_code or [])
 
 
+@app.command()
+def generate(
+    run: Annotated[Path, typer.Argument(help="run folder of a language model")],
+    prompt: Annotated[list[str], typer.Option("--prompt", "-p", help="text to go on from; may be repeated")],
+    new_tokens: Annotated[int, typer.Option(min=1, help="tokens of the longest response")] = 64,
+    temperature: Annotated[float, typer.Option(min=0.0, help="0 takes the likeliest token")] = 0.0,
+    top_p: Annotated[float, typer.Option(help="mass of the likeliest tokens that are drawn from")] = 1.0,
+    seed: Annotated[int, typer.Option(help="of the draws")] = 0,
+) -> None:
+    """Print what a student writes after prompts."""
+    from .generate import run as write
+
+    write(run, prompt, new_tokens, temperature, top_p, seed)
+
+
 @data.command("glyph100")
 def glyph100(
     fonts: Annotated[Path, typer.Option(help="folder with .ttf and .otf files, searched through")],

@@ -36,6 +36,8 @@ class DataConfig(Changes):
         channels: 1 (grey) or 3 (colour) for ``folder`` images.
         tokenizer: of ``text``: a folder, a ``tokenizer.json``, or a name on the hub.
         length: tokens of a ``text`` sample that a model is fed; longer ones are cut.
+        responses: test prompts of ``text`` that student and teacher answer at the end, greedily.
+        new_tokens: tokens of the longest such answer.
     """
 
     name: str = "digits"
@@ -50,6 +52,8 @@ class DataConfig(Changes):
     channels: int = 3
     tokenizer: str | None = None
     length: int = Field(default=512, gt=1)
+    responses: int = Field(default=0, ge=0)
+    new_tokens: int = Field(default=64, gt=0)
 
     @model_validator(mode="after")
     def _one_size(self) -> DataConfig:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from ..data.splits import Split
 from ..data.text import TokenLoader, TokenViews
 from ..errors import ConfigError
 from ..evaluation.language import Sums
+from ..evaluation.responses import respond, response_metrics
 from ..methods.base import Setting
 from ..seeds import derive
 from ..signals import Batch, Signals
@@ -117,9 +119,25 @@ class LanguageParts(Parts):
         return self._sums(model, getattr(self.data, name)).metrics()
 
     def examine(self, student: nn.Module) -> Findings:
-        live = self.live
-        teacher = None if live is None else self._sums(live.model, self.data.test).metrics()
-        return Findings(self.scores(student, "test"), teacher, {})
+        """Both models token by token on the test split, and the responses that were asked for."""
+        networks = {"student": student} | ({} if self.live is None else {"teacher": self.live.model})
+        scores = {name: self._sums(model, self.data.test).metrics() for name, model in networks.items()}
+        split: Any = self.data.test
+        texts = split.texts[: self.config.data.responses]
+        rows = [{"prompt": prompt, "reference": reference} for prompt, reference in texts]
+        for name, model in networks.items() if rows else ():
+            written = respond(
+                model,
+                self.data.tokenizer,
+                [row["prompt"] for row in rows],
+                new_tokens=self.config.data.new_tokens,
+            )
+            scores[name] |= response_metrics(written, [row["reference"] for row in rows])
+            rows = [{**row, name: text} for row, text in zip(rows, written, strict=True)]
+        return Findings(scores["student"], scores.get("teacher"), {}, tuple(rows))
+
+    def accompany(self, folder: Path) -> None:
+        self.data.tokenizer.save_pretrained(str(folder / "tokenizer"))
 
     def cost(self, model: nn.Module) -> dict[str, Any]:
         return {"parameters": sum(p.numel() for p in model.parameters())}

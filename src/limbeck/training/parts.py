@@ -7,6 +7,7 @@ import hashlib
 import json
 from collections.abc import Collection
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -49,11 +50,13 @@ class Findings(NamedTuple):
     Attributes:
         student, teacher: metrics; the teacher's are None without one.
         arrays: what reports draw from, by name.
+        responses: prompts, references and what was written, side by side.
     """
 
     student: dict[str, float]
     teacher: dict[str, float] | None
     arrays: dict[str, Any]
+    responses: tuple[dict[str, str], ...] = ()
 
 
 class Parts:
@@ -318,6 +321,9 @@ class Parts:
             None if teacher is None else self.task.metrics(teacher, labels),
             classification_arrays(logits, labels, teacher),
         )
+
+    def accompany(self, folder: Path) -> None:
+        """Write what the student cannot be used without, beside its weights."""
 
     def cost(self, model: nn.Module) -> dict[str, Any]:
         """What a network costs to keep and to run on this data."""

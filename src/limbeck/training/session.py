@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 from collections.abc import Callable, Collection
 from contextlib import suppress
@@ -278,6 +279,9 @@ class Session:
         if found.arrays:
             data = _npz(found.arrays)
             write_atomic(self.record.path / "evaluation.npz", lambda file: file.write(data))
+        if found.responses:
+            self.record.text("responses.jsonl", "".join(json.dumps(row) + "\n" for row in found.responses))
+        self.parts.accompany(self.record.path)
         self.record.json("results.json", results)
         self._describe("finished", trainer)
 
