@@ -88,6 +88,31 @@ class MethodConfig(Section):
         return value
 
 
+class SamplerConfig(Section):
+    """How a model draws tokens."""
+
+    temperature: float = Field(1.0, ge=0, description="divides the logits; 0 takes the likeliest token")
+    top_p: float = Field(1.0, gt=0, le=1, description="mass of the likeliest tokens that are drawn from")
+    top_k: int | None = Field(None, ge=1, description="number of the likeliest tokens that are drawn from")
+
+
+class SamplingConfig(Section):
+    """Texts that the models write during training, for runs on text."""
+
+    by: Literal["student", "teacher", "both"] = Field(
+        "both", description="student: on-policy KD; teacher: its own texts; both: speculative KD"
+    )
+    share: float = Field(1.0, gt=0, le=1, description="share of the batches that get new responses")
+    after: int = Field(0, ge=0, description="epochs on the data as it is before")
+    new_tokens: int = Field(64, ge=1, description="tokens of the longest response")
+    top_k: int = Field(25, ge=1, description="both: a drafted token is kept among the teacher's K likeliest")
+    gamma: int = Field(
+        5, ge=1, description="both: tokens that the student drafts between the teacher's passes"
+    )
+    student: SamplerConfig = SamplerConfig(temperature=0.5, top_p=0.5)
+    teacher: SamplerConfig = SamplerConfig(temperature=0.2, top_p=0.5)
+
+
 class OptimizerConfig(Section):
     """SGD with momentum, or AdamW."""
 
@@ -162,6 +187,7 @@ class RunConfig(Section):
     teacher: TeacherConfig | None = None
     methods: tuple[MethodConfig, ...] = ()
     label_weight: float | None = Field(None, ge=0, description="weight of cross-entropy; null: the method's")
+    sampling: SamplingConfig | None = Field(None, description="texts that the models write; null: the data's")
     train: TrainConfig = TrainConfig()
     latency: bool = Field(True, description="time the student at the end, about a second")
 

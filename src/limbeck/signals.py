@@ -24,6 +24,7 @@ class Batch:
         mixing: weight in [0, 1] of ``labels`` against ``mixed_labels`` per sample ``(B,)``, or None.
         items: what a mean over rows divides by where samples hold unlike numbers of them, so that accumulated
             pieces and processes add up to the mean over all; None is the number of rows at hand.
+        sampled: whether a model wrote the labels, which then are no truth to learn from.
     """
 
     inputs: Tensor
@@ -33,6 +34,7 @@ class Batch:
     mixed_labels: Tensor | None = None
     mixing: Tensor | None = None
     items: float | None = None
+    sampled: bool = False
 
     def to(self, device: torch.device | str, memory_format: torch.memory_format | None = None) -> Batch:
         """Move the batch to a device, images optionally to another memory format."""
@@ -51,6 +53,7 @@ class Batch:
             move(self.mixed_labels),
             move(self.mixing),
             self.items,
+            self.sampled,
         )
 
     def rows(self, rows: Tensor) -> Batch:
@@ -68,6 +71,7 @@ class Batch:
             take(self.mixed_labels),
             take(self.mixing),
             None if self.items is None else self.items * len(ids) / len(self),
+            self.sampled,
         )
 
     def __len__(self) -> int:

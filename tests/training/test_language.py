@@ -198,6 +198,66 @@ WHOLE = {"dskd": {"masked": False}}
 """The mask's divisor is of a piece."""
 
 
+GREEDY = {"temperature": 0.0}
+
+
+def sampled(text: dict[str, Any], teacher: Run, folder: Path, **sampling: Any) -> Run:
+    method = {"name": "token_kd", "divergence": "jsd"}
+    settings = {"teacher": {"run": str(teacher.path)}, "methods": [method], "label_weight": 0.0}
+    sampling = {"new_tokens": 5, "student": GREEDY, "teacher": GREEDY, **sampling}
+    return execute(config(text, folder, sampling=sampling, train={"epochs": 1}, **settings))
+
+
+def test_limits_of_speculative_kd(text: dict[str, Any], teacher: Run, tmp_path: Path) -> None:
+    """K = 1 under a greedy teacher is the teacher's own text; K = V is on-policy KD."""
+    runs = {
+        "first": sampled(text, teacher, tmp_path / "first", by="both", top_k=1),
+        "teacher": sampled(text, teacher, tmp_path / "teacher", by="teacher"),
+        "all": sampled(text, teacher, tmp_path / "all", by="both", top_k=9999),
+        "student": sampled(text, teacher, tmp_path / "student", by="student"),
+    }
+    assert_same(runs["first"], runs["teacher"], rtol=1e-4, atol=1e-6)
+    assert_same(runs["all"], runs["student"], rtol=1e-4, atol=1e-6)
+    with pytest.raises(AssertionError):
+        assert_same(runs["first"], runs["all"], rtol=1e-2, atol=1e-3)
+    rows = runs["first"].metrics("train")
+    assert all(0 <= row["acceptance_rate"] <= 1 for row in rows)
+    assert "acceptance_rate" not in runs["student"].metrics("train")[0]
+
+
+def test_sampled_labels_are_no_truth(text: dict[str, Any], teacher: Run, tmp_path: Path) -> None:
+    """The task's loss is on the data only; half of the batches are sampled, after an epoch without."""
+    settings = {"teacher": {"run": str(teacher.path)}, "methods": ["token_kd"]}
+    sampling = {"by": "both", "share": 0.5, "after": 1, "new_tokens": 5}
+    run = execute(config(text, tmp_path / "run", sampling=sampling, train={"epochs": 3}, **settings))
+    rows = run.metrics("train")
+    per_epoch = len(rows) // 3
+    labelled = ["cross_entropy" in row["terms"] for row in rows]
+    assert all(labelled[:per_epoch])
+    assert 0 < sum(labelled[per_epoch:]) < 2 * per_epoch
+    assert all(("acceptance_rate" in row) != known for row, known in zip(rows, labelled, strict=True))
+
+
+def test_sampling_goes_on_where_it_stopped(
+    text: dict[str, Any], teacher: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hot = {"temperature": 1.0, "top_p": 1.0}
+    given = {"by": "both", "top_k": 5, "student": hot, "teacher": hot}
+    whole = sampled(text, teacher, tmp_path / "whole", **given)
+
+    def stopped(self: Trainer) -> None:
+        if self.step == 4:
+            self._save()
+            raise RunInterrupted("stopped", fix="go on", number=15)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "_stop_if_asked", stopped)
+        with pytest.raises(RunInterrupted):
+            sampled(text, teacher, tmp_path / "stopped", **given)
+    again = Run(tmp_path / "stopped").config
+    assert_same(execute(again.model_copy(update={"output": str(tmp_path / "stopped")}), resume=True), whole)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["token_kd", "{name: dskd, start: random}"])
 def test_two_processes(method: str, text: dict[str, Any], teacher: Run, tmp_path: Path) -> None:
@@ -208,6 +268,8 @@ def test_two_processes(method: str, text: dict[str, Any], teacher: Run, tmp_path
         teacher={"run": str(teacher.path)},
         train={"optimizer": {"name": "sgd", "learning_rate": 0.05}, "batch_size": 16, "epochs": 1},
     )
+    done = launch("distill", path, "methods=[token_kd]", "sampling.new_tokens=5", "--output", tmp_path / "sampled")
+    assert done.returncode == 0, done.stderr
     for start, name in ((limbeck, "one"), (launch, "two")):
         done = start("distill", path, f"methods=[{method}]", "--output", tmp_path / name)
         assert done.returncode == 0, done.stderr
@@ -284,6 +346,7 @@ def test_padded_heads(text: dict[str, Any], teacher: Run, tmp_path: Path) -> Non
     ("change", "error", "message"),
     [
         ({"methods": ["at"]}, ConfigError, "looks into layers"),
+        ({"methods": [], "sampling": {}}, ConfigError, "sampled texts need a method"),
         ({"augment": {"flip": True}}, ConfigError, "text has no augment"),
         ({"teacher": {"cache": "memory"}}, ConfigError, "text has no teacher.cache"),
         ({"train": {"compile": True}}, ConfigError, "text has no train.compile"),

@@ -161,6 +161,9 @@ class TwoPlayers:
         self.steps += 1
         yield Update("student", self.players["student"](batch, None))
 
+    def figures(self) -> dict[str, float]:
+        return {"pushes": float(len(self.seen))}
+
     def state_dict(self) -> dict[str, Any]:
         return {"steps": self.steps}
 
@@ -177,6 +180,7 @@ def test_a_procedure_drives_several_optimisers_and_resumes(tmp_path: Path) -> No
     assert_close(weights(ours), by_hand(10)[-1])
     rows = [json.loads(line) for line in (tmp_path / "a" / "metrics.jsonl").read_text().splitlines()]
     assert set(rows[0]["terms"]) == {"helper.push", "student.cross_entropy"}
+    assert rows[0]["pushes"] == 2
     other = TwoPlayers()
     nn.init.zeros_(other.players["helper"].weight)  # type: ignore[arg-type]
     again = trainer(tmp_path / "b", other)

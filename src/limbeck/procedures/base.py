@@ -45,6 +45,10 @@ class Procedure(Protocol):
         """The updates of one (micro-)batch."""
         ...
 
+    def figures(self) -> dict[str, float]:
+        """Numbers for the next row of the record, beside the terms; by name."""
+        ...
+
     def state_dict(self) -> dict[str, Any]:
         """State beside the players' own: tensors, numbers and strings only."""
         ...

@@ -81,6 +81,10 @@ class Distillation:
         if isinstance(self.teacher, LiveTeacher):
             self.calls.spend(samples * world())
 
+    def figures(self) -> dict[str, float]:
+        """Numbers for the next row of the record."""
+        return {}
+
     def state_dict(self) -> dict[str, Any]:
         """How often the teacher was asked; the learner has its own state."""
         return {"calls": self.calls.state()}

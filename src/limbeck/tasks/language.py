@@ -98,7 +98,9 @@ class LanguageModelling(Classification):
         """The batch with one row for each supervised token."""
         given = batch.labels != IGNORE
         ids = batch.ids[:, None].expand_as(given)[given]
-        return Batch(batch.inputs, batch.labels[given], ids, batch.epoch, items=batch.items)
+        return Batch(
+            batch.inputs, batch.labels[given], ids, batch.epoch, items=batch.items, sampled=batch.sampled
+        )
 
     def loss(self, signals: Signals, batch: Batch) -> Tensor:
         """Cross-entropy in nats, mean over the supervised tokens of the whole batch of all processes."""

@@ -16,6 +16,8 @@ from ..errors import ConfigError
 from ..evaluation.language import Sums
 from ..evaluation.responses import respond, response_metrics
 from ..methods.base import Setting
+from ..procedures import Distillation
+from ..procedures.sampled import SampledDistillation
 from ..seeds import derive
 from ..signals import Batch, Signals
 from ..taps import Layout
@@ -36,7 +38,8 @@ class LanguageParts(Parts):
 
     data: TextData
 
-    def __init__(self, config: Any, **given: Any) -> None:
+    def _possible(self) -> None:
+        config = self.config
         for wrong, what in (
             (config.augment != type(config.augment)(), "augment"),
             (config.teacher is not None and config.teacher.cache != "none", "teacher.cache"),
@@ -44,7 +47,21 @@ class LanguageParts(Parts):
         ):
             if wrong:
                 raise ConfigError(f"text has no {what} yet", fix=f"leave {what} out")
-        super().__init__(config, **given)
+        if config.sampling is not None and not config.methods:
+            raise ConfigError(
+                "sampled texts need a method", fix="set methods and a teacher, or leave sampling out"
+            )
+
+    def procedure(self) -> Distillation:
+        sampling = self.config.sampling
+        if sampling is None:
+            return super().procedure()
+        return SampledDistillation(
+            *self._step(),
+            sampling=sampling,
+            eos=self.data.tokenizer.eos_token_id,
+            seed=derive(self.config.seed, "sampling"),
+        )
 
     def _task(self) -> LanguageModelling:
         return LanguageModelling(len(self.data.classes))

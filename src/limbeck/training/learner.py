@@ -220,7 +220,7 @@ class Learner(nn.Module):
         """
         terms: Terms = {}
         starting = self.epoch < 0
-        if self.label_weight and not starting:
+        if self.label_weight and not starting and not rows.sampled:
             terms[LABELS] = Term(self.task.loss(signals, rows), self.label_weight)
         for i, (method, weight) in enumerate(zip(self._methods(), self.weights, strict=True)):
             if starting and -self.epoch > method.initial_epochs:

@@ -20,6 +20,7 @@ from ..errors import ConfigError, DataError
 from ..evaluation import classification_arrays, cost
 from ..methods import resolve
 from ..methods.base import Method, Setting
+from ..procedures import Distillation
 from ..seeds import derive
 from ..taps import Taps, layout
 from ..tasks import Classification
@@ -76,6 +77,7 @@ class Parts:
         allow_code: Collection[str] = (),
     ) -> None:
         self.config = config
+        self._possible()
         self.data = data if data is not None else _load(config)
         self.calls = Calls(None if config.teacher is None else config.teacher.budget)
         self.data, self.bought = affordable(config, self.data)
@@ -87,6 +89,11 @@ class Parts:
         self.teacher: Teacher | None = self._teacher(teacher, allow_code)
         self.loader = self._loader(self.data.train, train=True)
         self._fit_taps(allow_code)
+
+    def _possible(self) -> None:
+        """Refuse settings that this kind of data does not have."""
+        if self.config.sampling is not None:
+            raise ConfigError("images are not sampled", fix="leave sampling out, or set data.name=text")
 
     def _task(self) -> Classification:
         return Classification(len(self.data.classes))
@@ -311,6 +318,14 @@ class Parts:
         split = getattr(self.data, name)
         logits, labels = self.predict(model, split)
         return self.task.metrics(logits, labels, self.teacher_logits(split))
+
+    def procedure(self) -> Distillation:
+        """How a step runs."""
+        return Distillation(*self._step())
+
+    def _step(self) -> tuple[Any, ...]:
+        teacher = self.teacher if self.learner.needs else None
+        return self.learner, teacher, self.accelerator.autocast, self.calls
 
     def examine(self, student: nn.Module) -> Findings:
         """The student, and the teacher where there is one, on the test split."""

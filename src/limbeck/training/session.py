@@ -19,7 +19,6 @@ from ..data import Data, TextData
 from ..errors import LimbeckError, RunError
 from ..files import write_atomic
 from ..methods.base import Method
-from ..procedures import Distillation
 from ..runs import Run
 from ..teachers import LiveTeacher
 from .checkpoint import fill, load_weights, save_weights
@@ -182,12 +181,7 @@ class Session:
                 self._guard(on_guards)
             trainer = Trainer(
                 self.config.train,
-                Distillation(
-                    self.parts.learner,
-                    self.parts.teacher if self.parts.learner.needs else None,
-                    self.parts.accelerator.autocast,
-                    self.parts.calls,
-                ),
+                self.parts.procedure(),
                 self.parts.loader,
                 evaluate=lambda model: self.parts.scores(model, "validation"),
                 metric=self.parts.task.metric,

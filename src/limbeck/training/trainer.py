@@ -329,6 +329,7 @@ class Trainer:
             "gradient_norm": norm,
             "images_per_second": (self.step - step) * self.config.batch_size / elapsed,
             "memory_mb": _memory_mb(self.accelerator.device),
+            **self.procedure.figures(),
             "terms": {n: {"raw": v, "weight": w, "weighted": v * w} for n, (v, w) in flat.items()},
         }
         self._write(row)

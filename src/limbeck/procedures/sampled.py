@@ -1,0 +1,111 @@
+"""Distillation on texts that the models write during training: on-policy, and interleaved (SKD)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch import distributed as dist
+from torch.nn.utils.rnn import pad_sequence
+
+from ..config import SamplingConfig
+from ..generation import Generated, Interleaved, Sampler, Statistics, generate, interleave
+from ..seeds import derive
+from ..shapes import IGNORE
+from ..signals import Batch
+from ..training.gather import total_per_process, world
+from .base import Update
+from .distillation import Distillation
+
+
+class SampledDistillation(Distillation):
+    """Some batches keep their prompts and get new responses; then a step as ever.
+
+    A share of the batches, drawn anew in every epoch, is answered by the student (``by: student``, on-policy KD,
+    GKD), by the teacher (``by: teacher``, sequence-level KD drawn as it goes), or by the student with the
+    teacher's corrections (``by: both``, speculative KD). No gradient flows through what is drawn, and labels of
+    such a batch are what was written: the task's own loss leaves it out.
+
+    Which batches, and every random number, follow from seed, epoch and samples: a resumed run writes the same.
+
+    Args:
+        sampling: who writes, how often, and how.
+        eos: id of the token that ends a response.
+        seed: of the draws.
+        given: as for ``Distillation``.
+    """
+
+    def __init__(self, *given: Any, sampling: SamplingConfig, eos: int, seed: int) -> None:
+        super().__init__(*given)
+        self.sampling, self.eos, self.seed = sampling, eos, seed
+        self.seen = Statistics()
+
+    def step(self, batch: Batch) -> Iterator[Update]:
+        """Write new responses where it is their turn, then the ordinary step."""
+        if self._turn(batch):
+            batch = self._written(batch)
+        yield from super().step(batch)
+
+    def figures(self) -> dict[str, float]:
+        """Acceptance since the last call."""
+        seen, self.seen = self.seen, Statistics()
+        return seen.as_dict() if seen.tokens else {}
+
+    def _turn(self, batch: Batch) -> bool:
+        """The same answer on every process, so that none waits for another."""
+        first = batch.ids[:1].clone()
+        if world() > 1:
+            dist.broadcast(first, 0)
+        if batch.epoch < self.sampling.after:
+            return False
+        drawn = derive(self.seed, "turn", batch.epoch, int(first)) / 2**63
+        return drawn < self.sampling.share
+
+    def _written(self, batch: Batch) -> Batch:
+        """The batch's prompts with new responses."""
+        o, teacher = self.sampling, getattr(self.teacher, "model", None)
+        prompts, mask = _prompts(batch)
+        draws = torch.Generator().manual_seed(derive(self.seed, "text", batch.epoch, batch.ids.tolist()))
+        mine, theirs = (Sampler(**s.model_dump()) for s in (o.student, o.teacher))
+        common: dict[str, Any] = {"max_new_tokens": o.new_tokens, "generator": draws, "eos": self.eos}
+        found: Generated
+        with self.autocast():
+            if o.by == "both":
+                assert teacher is not None
+                found = interleave(
+                    self.learner.student, teacher, prompts, mask, top_k=o.top_k, gamma=o.gamma,
+                    student_sampler=mine, teacher_sampler=theirs, **common,
+                )  # fmt: skip
+            else:
+                model, sampler = (self.learner.student, mine) if o.by == "student" else (teacher, theirs)
+                assert model is not None
+                found = generate(model, prompts, mask, sampler=sampler, **common)
+        if isinstance(found, Interleaved):
+            self.seen += found.statistics
+        inputs, labels = _samples(found)
+        count = (labels != IGNORE).sum().to(torch.float32)
+        return replace(
+            batch, inputs=inputs, labels=labels, items=float(total_per_process(count)), sampled=True
+        )
+
+
+def _prompts(batch: Batch) -> tuple[Tensor, Tensor]:
+    """What stands before the first label, padded on the left."""
+    first = (batch.labels != IGNORE).int().argmax(1)
+    rows = [row[: int(end) + 1].flip(0) for row, end in zip(batch.inputs, first, strict=True)]
+    ids = pad_sequence(rows, batch_first=True).flip(1)
+    mask = pad_sequence([torch.ones_like(row) for row in rows], batch_first=True).flip(1)
+    return ids, mask
+
+
+def _samples(found: Generated) -> tuple[Tensor, Tensor]:
+    """Inputs and labels, already shifted, padded on the right."""
+    rows = [(t[m], r[m]) for t, m, r in zip(found.tokens, found.mask, found.response, strict=True)]
+    labels = [tokens.where(response, IGNORE)[1:] for tokens, response in rows]
+    return (
+        pad_sequence([tokens[:-1] for tokens, _ in rows], batch_first=True),
+        pad_sequence(labels, batch_first=True, padding_value=IGNORE),
+    )
