@@ -201,9 +201,9 @@ WHOLE = {"dskd": {"masked": False}}
 GREEDY = {"temperature": 0.0}
 
 
-def sampled(text: dict[str, Any], teacher: Run, folder: Path, **sampling: Any) -> Run:
+def sampled(text: dict[str, Any], source: Run, folder: Path, **sampling: Any) -> Run:
     method = {"name": "token_kd", "divergence": "jsd"}
-    settings = {"teacher": {"run": str(teacher.path)}, "methods": [method], "label_weight": 0.0}
+    settings = {"teacher": {"run": str(source.path)}, "methods": [method], "label_weight": 0.0}
     sampling = {"new_tokens": 5, "student": GREEDY, "teacher": GREEDY, **sampling}
     return execute(config(text, folder, sampling=sampling, train={"epochs": 1}, **settings))
 
@@ -268,7 +268,9 @@ def test_two_processes(method: str, text: dict[str, Any], teacher: Run, tmp_path
         teacher={"run": str(teacher.path)},
         train={"optimizer": {"name": "sgd", "learning_rate": 0.05}, "batch_size": 16, "epochs": 1},
     )
-    done = launch("distill", path, "methods=[token_kd]", "sampling.new_tokens=5", "--output", tmp_path / "sampled")
+    done = launch(
+        "distill", path, "methods=[token_kd]", "sampling.new_tokens=5", "--output", tmp_path / "sampled"
+    )
     assert done.returncode == 0, done.stderr
     for start, name in ((limbeck, "one"), (launch, "two")):
         done = start("distill", path, f"methods=[{method}]", "--output", tmp_path / name)
