@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from torch import Tensor
+from torch.nn.functional import mse_loss
 
 from ..connectors import match
 from ..errors import ShapeError
@@ -56,5 +57,4 @@ def fsp(student: tuple[Tensor, Tensor], teacher: tuple[Tensor, Tensor]) -> Value
     a, b = (x.flatten(2) for x in match(a, b))
     c, d = (x.flatten(2) for x in match(c, d))
     places = a.shape[2]
-    difference = (c @ d.mT).mul_(places / c.shape[2]).baddbmm_(a, b.mT, beta=-1)
-    return difference.square().mean() / places**2
+    return mse_loss(a @ b.mT, (c @ d.mT).mul_(places / c.shape[2])) / places**2
