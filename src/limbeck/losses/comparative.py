@@ -109,7 +109,7 @@ def _divergence(mixed: Tensor, others: Tensor, temperature: float) -> Tensor:
     log_s, log_t = soft(mixed.detach(), temperature), soft(others, temperature)
     rows, slope = divergence(log_s, log_t, precise=temperature > 4)
     value = rows.sum() * (temperature * temperature / len(rows))
-    return known(mixed, value, slope.mul_(temperature / len(rows)) if wants_gradient(mixed) else None)
+    return known(mixed, value, slope if wants_gradient(mixed) else None, temperature / len(rows))
 
 
 def _groups(x: Tensor, size: int, shift: int, share: float | None) -> tuple[Tensor, Tensor]:
@@ -117,16 +117,14 @@ def _groups(x: Tensor, size: int, shift: int, share: float | None) -> tuple[Tens
 
     The j-th row of a tuple comes from j shifts further on.
     """
-    columns = list(x.view(-1, size, x.shape[1]).unbind(1))
+    columns = x.view(-1, size, x.shape[1]).unbind(1)
     if shift:
-        columns = [column.roll(-j * shift, 0) for j, column in enumerate(columns)]
-    border = size - size // 2
-    first, second = _mean(columns[:border]), _mean(columns[border:])
+        columns = tuple(column.roll(-j * shift, 0) for j, column in enumerate(columns))
+    if size > 2:
+        border = size - size // 2
+        columns = tuple(torch.stack(part).mean(0) for part in (columns[:border], columns[border:]))
+    first, second = columns
     return (first, second) if share is None else (first * share, second * (share - 1))
-
-
-def _mean(columns: list[Tensor]) -> Tensor:
-    return columns[0] if len(columns) == 1 else torch.stack(columns).mean(0)
 
 
 def _all(student: Tensor, difference: Tensor, factor: float) -> Tensor:
@@ -134,4 +132,4 @@ def _all(student: Tensor, difference: Tensor, factor: float) -> Tensor:
     difference -= difference.mean(0)
     scale = factor / (difference.shape[0] - 1) / difference.shape[1]
     value = difference.square().sum() * scale
-    return known(student, value, difference.mul_(2 * scale) if wants_gradient(student) else None)
+    return known(student, value, difference if wants_gradient(student) else None, 2 * scale)

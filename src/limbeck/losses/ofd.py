@@ -58,7 +58,7 @@ def ofd(student: Maps, teacher: Maps, margin: Channels, *, reduction: Reduction 
     torch.maximum(gap, least, out=gap)
     value = gap.flatten(1).square().sum(1) if reduction == "none" else gap.flatten().dot(gap.flatten())
     n = max(len(s), 1) if reduction == "mean" else 1
-    return known(s, value / n, gap.mul_(2 / n) if wants_gradient(s) else None)
+    return known(s, value / n, gap if wants_gradient(s) else None, 2 / n)
 
 
 @torch.no_grad()
