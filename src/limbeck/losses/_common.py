@@ -116,18 +116,24 @@ class _KnownOfAll(torch.autograd.Function):
     """The same for a value of several tensors: first all of them, then their gradients."""
 
     @staticmethod
-    def forward(ctx: Any, value: Tensor, slope: float, *both: Tensor) -> Tensor:
+    def forward(ctx: Any, value: Tensor, slope: float | Tensor, *both: Tensor) -> Tensor:
         middle = len(both) // 2
         ctx.save_for_backward(*both[middle:])
         ctx.dtypes, ctx.slope = [x.dtype for x in both[:middle]], slope
         return value
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
-        upstream = upstream * ctx.slope
-        found = [(g * upstream).to(dtype) for g, dtype in zip(ctx.saved_tensors, ctx.dtypes, strict=True)]
-        return None, None, *found, *[None] * len(found)
+        return (_all_guarded if torch.is_grad_enabled() else _all_scaled)(ctx, upstream)
+
+
+def _all_scaled(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
+    upstream = upstream * ctx.slope
+    found = [(g * upstream).to(dtype) for g, dtype in zip(ctx.saved_tensors, ctx.dtypes, strict=True)]
+    return None, None, *found, *[None] * len(found)
+
+
+_all_guarded = once_differentiable(_all_scaled)
 
 
 def exact(x: Tensor) -> AbstractContextManager[Any]:
@@ -159,9 +165,11 @@ def known(
 
 
 def known_of_all(
-    students: Sequence[Tensor], value: Tensor, gradients: Sequence[Tensor], slope: float
+    students: Sequence[Tensor], value: Tensor, gradients: Sequence[Tensor], slope: float | Tensor
 ) -> Tensor:
     """``known`` for a scalar of several tensors, each with its gradient; ``slope`` multiplies all."""
+    if not students:
+        return value
     return _KnownOfAll.apply(value, slope, *students, *gradients)  # type: ignore[no-any-return, no-untyped-call]
 
 

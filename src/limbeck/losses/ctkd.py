@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..errors import ShapeError
 from ..shapes import Logits, Value
-from ._common import known, nothing, pair, wants_gradient
+from ._common import known_of_all, nothing, pair, wants_gradient
 
 
 def ctkd(student: Logits, teacher: Logits, temperature: Tensor) -> Value:
@@ -46,7 +46,7 @@ def ctkd(student: Logits, teacher: Logits, temperature: Tensor) -> Value:
         >>> loss = ctkd(student, teacher, temperature)
         >>> loss.backward()
         >>> loss, temperature.grad
-        (tensor(0.8337, grad_fn=<AddBackward0>), tensor(-0.0097))
+        (tensor(0.8337, grad_fn=<_KnownOfAllBackward>), tensor(-0.0097))
     """
     if temperature.numel() != 1:
         raise ShapeError("the temperature is not one number", got=tuple(temperature.shape), expected="()")
@@ -64,21 +64,18 @@ def ctkd(student: Logits, teacher: Logits, temperature: Tensor) -> Value:
     w = torch.addcmul(difference, p, d, value=-1)
     rows = w.sum(1)
     value = rows.mean() * heat.square()
-    slope = None
+    learning, gradients = [], []
     if wants_gradient(temperature):
         b = log_s.add_(math.log(s.shape[1]))  # any constant would do; this one makes b small at a high T
         squares = d.square_().mul_(p).sum()
         rest = p.mul_(b).sum(1).add_(rows).mul_(rows).sum()
-        parts = b.neg_().add_(2).mul_(w).sum()
-        slope = (
-            parts.sub_(squares)
-            .add_(rest)
-            .mul_(heat / len(s))
-            .reshape(temperature.shape)
-            .to(temperature.dtype)
-        )
-    gradient = difference.mul_(heat / len(s)) if wants_gradient(student) else None
-    return known(student, value, gradient) + known(temperature, torch.zeros_like(value), slope)
+        slope = b.neg_().add_(2).mul_(w).sum().sub_(squares).add_(rest)
+        learning.append(temperature)
+        gradients.append(slope.reshape(temperature.shape))
+    if wants_gradient(student):
+        learning.append(student)
+        gradients.append(difference)
+    return known_of_all(learning, value, gradients, heat / len(s))
 
 
 def learned_temperature(
@@ -109,5 +106,5 @@ def learned_temperature(
         >>> temperature.item(), g.grad.item()
         (11.0, -2.5)
     """
-    still = parameter.detach()
-    return start + span * torch.sigmoid(still + reverse * (parameter - still))
+    # Between a number and itself: its value is the number, its slope the weight.
+    return start + span * torch.sigmoid(torch.lerp(parameter.detach(), parameter, reverse))

@@ -70,8 +70,6 @@ def one(
     n = max(len(q), 1)
     value = total * (temperature * temperature / n)
     learning = [branch for branch in branches if wants_gradient(branch)]
-    if not learning:
-        return value
     del log_q
     # A second softmax of each branch: what the first left would have to be held until all are compared.
     mass = q.sum(1, keepdim=True)
