@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -132,9 +134,8 @@ def _temperatures(s: Tensor, t: Tensor, low: float, high: float) -> Tensor:
     sizes = torch.linalg.vector_norm(p, dim=1) * torch.linalg.vector_norm(q, dim=1)
     cos = p.mul_(q).sum(1).div_(sizes.add_(1e-8))
     least, most = torch.aminmax(cos)
-    spread = most - least
-    share = (most - cos).div_(spread.clamp(min=1e-8)) * (spread > 1e-8)
-    return share.mul_(high - low).add_(low)
+    spread = torch.threshold(most - least, 1e-8, math.inf)
+    return (most - cos).div_(spread).mul_(high - low).add_(low)
 
 
 def _columns(

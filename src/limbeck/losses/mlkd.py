@@ -118,6 +118,7 @@ def _gram(student: Tensor, teacher: Tensor, temperature: float, mask: Tensor | N
     a, b = (p, q) if samples else (p.T, q.T)
     with exact(s):
         difference = (a @ a.T).addmm_(b, b.T, alpha=-1)
+        del q, b
         if mask is None:
             value: Tensor = torch.linalg.vector_norm(difference).square() / size
             weighted = difference
