@@ -121,6 +121,22 @@ class Run:
         card = self.card()
         return Inputs(card["channels"], tuple(card["size"]), tuple(card["mean"]), tuple(card["std"]))
 
+    def images(self, what: str) -> Inputs:
+        """``inputs`` of a student of images.
+
+        Args:
+            what: what needs them, for the message.
+
+        Raises:
+            ConfigError: the student reads text.
+        """
+        from .errors import ConfigError
+
+        inputs = self.inputs()
+        if not inputs.channels:
+            raise ConfigError(f"{what} needs a student of images", got=f"{self.path}, which reads text")
+        return inputs
+
     def student(
         self,
         checkpoint: Literal["last", "best"] = "last",

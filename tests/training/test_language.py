@@ -18,7 +18,7 @@ from limbeck.config import parse
 from limbeck.data import DataConfig, load
 from limbeck.data.text import read_tokenizer
 from limbeck.errors import ConfigError, DataError, GuardError, ModelError
-from limbeck.training.session import execute
+from limbeck.training.session import execute, score
 from limbeck.training.trainer import RunInterrupted, Trainer
 
 GPT: dict[str, Any] = {"n_positions": 32, "resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
@@ -230,6 +230,7 @@ def test_sampled_labels_are_no_truth(text: dict[str, Any], teacher: Run, tmp_pat
     settings = {"teacher": {"run": str(teacher.path)}, "methods": ["token_kd"]}
     sampling = {"by": "both", "share": 0.5, "after": 1, "new_tokens": 5}
     run = execute(config(text, tmp_path / "run", sampling=sampling, train={"epochs": 3}, **settings))
+    assert score(run, "test")["accuracy"] == pytest.approx(run.results["last"]["test"]["accuracy"])
     rows = run.metrics("train")
     per_epoch = len(rows) // 3
     labelled = ["cross_entropy" in row["terms"] for row in rows]
@@ -298,6 +299,15 @@ def test_the_command_line(text: dict[str, Any], teacher: Run, tmp_path: Path) ->
         done = limbeck(*words)
         assert done.returncode == 0, done.stderr
     assert "dskd.teacher_space" in (tmp_path / "page.html").read_text()
+    for words in (
+        ("layers",),
+        ("export", "--onnx"),
+        ("evaluate", "--robustness"),
+        ("evaluate", "--probe", "digits"),
+    ):
+        done = limbeck(words[0], tmp_path / "run", *words[1:])
+        assert done.returncode == 2
+        assert "needs a student of images" in done.stderr
     rows = [json.loads(line) for line in (tmp_path / "run" / "responses.jsonl").read_text().splitlines()]
     assert len(rows) == 9
     shown = limbeck(

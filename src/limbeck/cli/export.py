@@ -28,7 +28,8 @@ def run(path: Path, output: Path | None, checkpoint: str, onnx: bool, allow_code
     print(f"student: {output / 'student.safetensors'}")
     print(f"model:   {output / 'model.json'}")
     if onnx:
-        error = write_onnx(student, (run.inputs().channels, *run.inputs().size), output / "student.onnx")
+        inputs = run.images("export to ONNX")
+        error = write_onnx(student, (inputs.channels, *inputs.size), output / "student.onnx")
         print(f"onnx:    {output / 'student.onnx'} (largest difference of its logits: {error:.2e})")
 
 

@@ -35,6 +35,7 @@ def robust(path: Path, checkpoint: str, images: int, allow_code: list[str]) -> N
     from .tables import percent, table
 
     run = Run(path)
+    run.images("robustness")
     student, data = run.student(choose(checkpoint), allow_code=allow_code), _own_data(run)
     found = {"checkpoint": checkpoint, **robustness(student, data, images=images)}
     title = f"{run.path.name}: {checkpoint} epoch, {found['images']} test images, accuracy, float32"
@@ -67,7 +68,7 @@ def probing(path: Path, checkpoint: str, data: str, allow_code: list[str]) -> No
     loaded = load(check(DataConfig, {"name": values} if isinstance(values, str) else values, "--probe"))
     run = Run(path)
     student = run.student(choose(checkpoint), allow_code=allow_code)
-    found = {"checkpoint": checkpoint, **linear_probe(student, loaded, inputs=run.inputs())}
+    found = {"checkpoint": checkpoint, **linear_probe(student, loaded, inputs=run.images("a linear probe"))}
     print(
         f"{run.path.name}: linear probe on {found['data']}, {found['train']} training images, "
         f"{found['embedding']} features: {percent(found['accuracy'])} on test, "

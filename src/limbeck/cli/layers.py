@@ -34,7 +34,7 @@ def run(
             raise ConfigError(
                 "the student of a run has its own data and options", fix="give the folder alone"
             )
-        show(model, found.student(allow_code=allow_code), found.inputs(), as_json)
+        show(model, found.student(allow_code=allow_code), found.images("limbeck layers"), as_json)
         return
     if data is not None:
         from ..data import DataConfig, load

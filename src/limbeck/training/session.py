@@ -138,7 +138,7 @@ def score(
     train = run.config.train.model_copy(update={"precision": "fp32"})
     known = run.config.teacher if _there(run.config.teacher) else None
     config = run.config.model_copy(
-        update={"train": train, "teacher": known, "methods": (), "label_weight": None}
+        update={"train": train, "teacher": known, "methods": (), "label_weight": None, "sampling": None}
     )
     student = run.student(checkpoint, allow_code=allow_code)
     parts = assemble(config, student=student, allow_code=allow_code)
