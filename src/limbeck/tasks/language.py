@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
+from weakref import WeakSet
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,9 @@ from ..models.causal import head_of
 from ..shapes import IGNORE
 from ..signals import Batch, Signals
 from .classification import Classification
+
+KNOWN: WeakSet[nn.Module] = WeakSet()
+"""Models whose logits were found to be what their head makes of their last states."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +91,11 @@ class LanguageModelling(Classification):
                 expected="a causal language model of transformers with room for as many tokens",
                 fix="lower data.length, or raise the network's number of positions",
             ) from error
-        return TokenSignals(Tokens(states[batch.labels != IGNORE], head_of(model, self.classes)))
+        head = head_of(model, self.classes)
+        if model not in KNOWN:
+            _same_logits(model, head(states[:, -1:]), output.logits[..., : self.classes])
+            KNOWN.add(model)
+        return TokenSignals(Tokens(states[batch.labels != IGNORE], head))
 
     def signals(self, output: Any) -> Signals:
         """What ``call`` gave."""
@@ -116,3 +124,16 @@ class LanguageModelling(Classification):
         sums = Sums()
         sums.add(logits, labels, teacher_logits)
         return sums.metrics()
+
+
+@torch.no_grad()
+def _same_logits(model: nn.Module, ours: Tensor, theirs: Tensor) -> None:
+    """Refuse a model whose logits are not what its head makes of its last hidden states."""
+    apart = float((ours.float() - theirs.float()).abs().max())
+    if apart > 0.05 * max(float(theirs.float().abs().max()), 1e-3):
+        raise ModelError(
+            f"{type(model).__name__} makes its logits in another way than from its last states by its head",
+            got=f"a difference of {apart:.3g}",
+            expected="a linear head, perhaps with a factor and a soft cap",
+            fix="take another model, or say how its logits are made: limbeck.models.causal.head_of",
+        )
