@@ -12,8 +12,10 @@ import torch
 from safetensors.torch import load_file
 from tests.running import launch, limbeck, write_config
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from typer.testing import CliRunner
 
 from limbeck import Run
+from limbeck.cli.app import app
 from limbeck.config import parse
 from limbeck.data import DataConfig, load
 from limbeck.data.text import read_tokenizer
@@ -299,15 +301,15 @@ def test_the_command_line(text: dict[str, Any], teacher: Run, tmp_path: Path) ->
         done = limbeck(*words)
         assert done.returncode == 0, done.stderr
     assert "dskd.teacher_space" in (tmp_path / "page.html").read_text()
-    for words in (
+    for command, *options in (
         ("layers",),
         ("export", "--onnx"),
         ("evaluate", "--robustness"),
         ("evaluate", "--probe", "digits"),
     ):
-        done = limbeck(words[0], tmp_path / "run", *words[1:])
-        assert done.returncode == 2
-        assert "needs a student of images" in done.stderr
+        refused = CliRunner().invoke(app, [command, str(tmp_path / "run"), *options])
+        assert isinstance(refused.exception, ConfigError)
+        assert "needs a student of images" in str(refused.exception)
     rows = [json.loads(line) for line in (tmp_path / "run" / "responses.jsonl").read_text().splitlines()]
     assert len(rows) == 9
     shown = limbeck(
