@@ -200,17 +200,22 @@ def read_tokenizer(name: str) -> Any:
     return tokenizer
 
 
+def prompt_ids(tokenizer: Any, prompt: str) -> list[int]:
+    """Token ids of a prompt, after the tokenizer's start token if it has one."""
+    start = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
+    return [*start, *(tokenizer(prompt, add_special_tokens=False)["input_ids"] if prompt else [])]
+
+
 def encode(tokenizer: Any, prompt: str, response: str, length: int) -> tuple[Tensor, Tensor] | None:
     """Token ids and labels of a sample, cut to ``length``; None where no token of the response is left.
 
     Prompt and response are tokenised apart, so that the border is the same however the response begins.
     """
-    before = tokenizer(prompt, add_special_tokens=False)["input_ids"] if prompt else []
-    start = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
+    before = prompt_ids(tokenizer, prompt)
     after = tokenizer(response, add_special_tokens=False)["input_ids"] + [tokenizer.eos_token_id]
-    ids = torch.tensor([*start, *before, *after][: length + 1])
+    ids = torch.tensor([*before, *after][: length + 1])
     labels = ids.clone()
-    labels[: len(start) + len(before)] = IGNORE
+    labels[: len(before)] = IGNORE
     return None if len(ids) < 2 or not bool((labels[1:] != IGNORE).any()) else (ids, labels)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from ..data.text import prompt_ids
 from ..errors import DependencyError
 from ..generation import Sampler, generate
 
@@ -40,11 +41,7 @@ def respond(
         ConfigError: a prompt and its response exceed the model's positions.
     """
     device = next(model.parameters()).device
-    start = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
-    known = [
-        [*start, *tokenizer(p, add_special_tokens=False)["input_ids"]] or [tokenizer.eos_token_id]
-        for p in prompts
-    ]
+    known = [prompt_ids(tokenizer, prompt) or [tokenizer.eos_token_id] for prompt in prompts]
     generator, texts = torch.Generator().manual_seed(seed), []
     for first in range(0, len(known), batch):
         rows = known[first : first + batch]

@@ -129,8 +129,7 @@ def dual_space(
         Divergence(teacher_divergence or divergence, *constants),
         student_head,
         teacher.detach(),
-        Head(teacher_head.weight.detach(), None if teacher_head.bias is None else teacher_head.bias.detach(),
-             teacher_head.scale, teacher_head.softcap),
+        teacher_head,
         rows,
         None if targets is None else targets.flatten(),
         translate,
@@ -139,7 +138,7 @@ def dual_space(
         total or (lambda count: count),
         chunk or max(1, BYTES // (4 * widest)),
         tuple(x is not None and wants_gradient(x) for x in inputs),
-    )  # fmt: skip
+    )
     return DualSpace(*_Terms.apply(*inputs, work))  # type: ignore[no-untyped-call]
 
 

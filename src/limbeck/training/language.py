@@ -15,7 +15,6 @@ from ..data.text import TokenLoader, TokenViews
 from ..errors import ConfigError
 from ..evaluation.language import Sums
 from ..evaluation.responses import respond, response_metrics
-from ..methods.base import Setting
 from ..procedures import Distillation
 from ..procedures.sampled import SampledDistillation
 from ..seeds import derive
@@ -82,7 +81,6 @@ class LanguageParts(Parts):
         )
 
     def _fit_taps(self, allow_code: Collection[str]) -> None:
-        live = self.live
         wanting = [m.name for m in self.learner._methods() if m.needs & {"features", "exact_views"} or m.head]
         if wanting:
             raise ConfigError(
@@ -95,17 +93,8 @@ class LanguageParts(Parts):
                 f"{', '.join(gathering)} compares tokens with each other, and processes have unlike numbers of them",
                 fix="train in one process",
             )
-        setting = Setting(
-            classes=self.task.classes,
-            labels=self.data.train.labels,
-            epochs=self.config.train.epochs,
-            inputs=self.inputs,
-            student=self.learner.student,
-            teacher=None if live is None else live.model,
-            build=lambda *_: self._another(allow_code),
-        )
         torch.manual_seed(derive(self.config.seed, "helpers"))
-        self.learner.prepare(NOTHING, NOTHING, setting)
+        self.learner.prepare(NOTHING, NOTHING, self._setting(allow_code))
 
     @torch.no_grad()
     def _sums(self, model: nn.Module, split: Split) -> Sums:

@@ -177,7 +177,16 @@ class Parts:
         example = next(self._loader(self.data.validation, train=False).epoch(0)).inputs[:2]
         live = self.live
         seen = None if live is None else layout(live.model, example.to(self.accelerator.device))
-        setting = Setting(
+        torch.manual_seed(derive(self.config.seed, "helpers"))
+        own = layout(self.learner.student, example)
+        wanted = self.learner.prepare(own, seen, self._setting(allow_code))
+        if live is not None:
+            live.taps = Taps(wanted, seen.classifier if seen else None, head=self.learner.head)
+
+    def _setting(self, allow_code: Collection[str]) -> Setting:
+        """What methods may know before the run."""
+        live = self.live
+        return Setting(
             classes=self.task.classes,
             labels=self.data.train.labels,
             epochs=self.config.train.epochs,
@@ -186,10 +195,6 @@ class Parts:
             teacher=None if live is None else live.model,
             build=partial(self._another, allow_code),
         )
-        torch.manual_seed(derive(self.config.seed, "helpers"))
-        wanted = self.learner.prepare(layout(self.learner.student, example), seen, setting)
-        if live is not None:
-            live.taps = Taps(wanted, seen.classifier if seen else None, head=self.learner.head)
 
     def _another(
         self,
