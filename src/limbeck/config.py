@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from .data import AugmentConfig, DataConfig
 from .errors import ConfigError, suggest
 from .ramps import Ramp
+from .sections import Section as Section
 
 T = TypeVar("T", bound=BaseModel)
 
@@ -21,12 +22,6 @@ OBJECT = "object:"
 
 PRETRAINED = "pretrained"
 """Option of a network of another package that starts it from that package's weights."""
-
-
-class Section(BaseModel):
-    """Base of every section: frozen, unknown keys refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class ModelConfig(Section):
@@ -114,18 +109,21 @@ class SamplingConfig(Section):
 
 
 class OptimizerConfig(Section):
-    """SGD with momentum, or AdamW."""
+    """SGD with momentum, AdamW, or Adam with weight decay in the gradient."""
 
-    name: Literal["sgd", "adamw"] = "sgd"
+    name: Literal["sgd", "adamw", "adam"] = "sgd"
     learning_rate: float = Field(0.05, gt=0)
     momentum: float = Field(0.9, ge=0, lt=1)
     nesterov: bool = False
     weight_decay: float = Field(5e-4, ge=0)
+    betas: tuple[float, float] = Field((0.9, 0.999), description="of adam and adamw")
 
     @model_validator(mode="after")
     def _nesterov_needs_momentum(self) -> OptimizerConfig:
         if self.nesterov and not self.momentum:
             raise ValueError("nesterov needs a momentum above 0")
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise ValueError("betas lie in [0, 1)")
         return self
 
 
@@ -138,6 +136,12 @@ class ScheduleConfig(Section):
     warmup: float = Field(0.0, ge=0, description="epochs of linear warm-up")
 
 
+class PlayerOptimizer(OptimizerConfig):
+    """The optimiser of one player of a procedure, such as a generator."""
+
+    schedule: ScheduleConfig | None = Field(None, description="null: train.schedule")
+
+
 class TrainConfig(Section):
     """The loop: how long, how large, how exact, how often it looks, saves and speaks."""
 
@@ -147,6 +151,9 @@ class TrainConfig(Section):
     drop_last: bool = False
     optimizer: OptimizerConfig = OptimizerConfig()
     schedule: ScheduleConfig = ScheduleConfig()
+    optimizers: dict[str, PlayerOptimizer] = Field(
+        default_factory=dict, description="player of the procedure -> an optimiser of its own"
+    )
     clip: float | None = Field(None, gt=0, description="largest gradient norm")
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     channels_last: bool = True

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 import limbeck
-from limbeck.config import TrainConfig
+from limbeck.config import PlayerOptimizer, TrainConfig
 from limbeck.data import AugmentConfig, DataConfig, Loader, Views, load
 from limbeck.errors import ConfigError, RunError
 from limbeck.methods.base import Term
@@ -126,6 +126,14 @@ def test_early_stop_keeps_the_best(tmp_path: Path) -> None:
     assert ours.best["step"] == 5
 
 
+def test_without_a_metric_the_last_is_kept(tmp_path: Path) -> None:
+    ours = trainer(tmp_path, epochs=3)
+    ours.metric = None
+    ours.fit()
+    assert ours.best["epoch"] == 3
+    assert not ours.stopped_early
+
+
 def test_evaluation_every_n_steps(tmp_path: Path) -> None:
     ours = trainer(tmp_path, evaluate_every=4)
     ours.fit()
@@ -188,6 +196,44 @@ def test_a_procedure_drives_several_optimisers_and_resumes(tmp_path: Path) -> No
     again.restore()
     assert other.steps == 20
     assert_close(again.plain["helper"].state_dict(), ours.plain["helper"].state_dict())
+
+
+class Forgetful(TwoPlayers):
+    """The helper has an optimiser of its own, and forgets its moments where it is told to."""
+
+    def __init__(self, fresh: bool = False) -> None:
+        super().__init__()
+        own = {"name": "adam", "learning_rate": 0.25, "weight_decay": 0.0, "schedule": {"name": "constant"}}
+        self.optimizers = {"helper": PlayerOptimizer(**own)}
+        self.fresh = fresh
+
+    def step(self, batch: Batch) -> Iterator[Update]:
+        drawn = self.players["helper"](torch.full((1, 4), 1.0 + self.steps)).mean()
+        self.steps += 1
+        yield Update("helper", {"push": Term(drawn, 1.0)}, fresh=self.fresh)
+        yield Update("student", self.players["student"](batch, None))
+
+
+@pytest.mark.parametrize("fresh", [False, True])
+def test_a_player_has_an_optimiser_and_a_schedule_of_its_own(fresh: bool, tmp_path: Path) -> None:
+    ours = trainer(tmp_path, Forgetful(fresh))
+    before = ours.plain["helper"].bias.detach().clone()
+    ours.fit()
+    assert isinstance(ours.optimizers["helper"].optimizer, torch.optim.Adam)
+    weight = torch.zeros(1, requires_grad=True)
+    adam = torch.optim.Adam([weight], lr=0.25)
+    for _ in range(10):  # the gradient of the bias is 1 at each step: moments play no part in it
+        weight.grad = torch.ones(1)
+        adam.step()
+    torch.testing.assert_close(ours.plain["helper"].bias.detach() - before, weight.detach())
+    (state,) = {float(x["step"]) for x in ours.optimizers["helper"].optimizer.state.values()}
+    assert state == (1.0 if fresh else 10.0)
+    assert_close(weights(ours), by_hand(10)[-1])
+
+
+def test_an_optimiser_for_a_player_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"no player generator.*expected helper, student"):
+        trainer(tmp_path, TwoPlayers(), optimizers={"generator": {"name": "adam"}})
 
 
 @pytest.mark.parametrize("precision", ["auto", "bf16"])

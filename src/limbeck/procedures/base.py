@@ -19,10 +19,12 @@ class Update:
     Attributes:
         player: key of ``Procedure.players``.
         terms: the named weighted terms of this update.
+        fresh: whether the optimiser forgets its moments before it steps, because the player began anew.
     """
 
     player: str
     terms: Terms
+    fresh: bool = False
 
 
 @runtime_checkable
@@ -37,6 +39,9 @@ class Procedure(Protocol):
     Attributes:
         players: modules by name, each with an optimiser of its own; the trainer replaces each by its wrapped
             form, so ``step`` must call them through this dictionary. ``"student"`` is a ``Learner``.
+
+    A procedure may also have ``optimizers``, a dictionary of ``PlayerOptimizer`` by player: the optimisers of
+    players that do not learn by ``train.optimizer``, unless ``train.optimizers`` says otherwise.
     """
 
     players: dict[str, nn.Module]

@@ -15,7 +15,7 @@ from ..data.text import TokenLoader, TokenViews
 from ..errors import ConfigError
 from ..evaluation.language import Sums
 from ..evaluation.responses import respond, response_metrics
-from ..procedures import Distillation
+from ..procedures import Procedure
 from ..procedures.sampled import SampledDistillation
 from ..seeds import derive
 from ..signals import Batch, Signals
@@ -51,7 +51,7 @@ class LanguageParts(Parts):
                 "sampled texts need a method", fix="set methods and a teacher, or leave sampling out"
             )
 
-    def procedure(self) -> Distillation:
+    def procedure(self) -> Procedure:
         sampling = self.config.sampling
         if sampling is None:
             return super().procedure()

@@ -20,7 +20,7 @@ from ..errors import ConfigError, DataError
 from ..evaluation import classification_arrays, cost
 from ..methods import resolve
 from ..methods.base import Method, Setting
-from ..procedures import Distillation
+from ..procedures import Distillation, Procedure
 from ..seeds import derive
 from ..taps import Taps, layout
 from ..tasks import Classification
@@ -324,7 +324,16 @@ class Parts:
         logits, labels = self.predict(model, split)
         return self.task.metrics(logits, labels, self.teacher_logits(split))
 
-    def procedure(self) -> Distillation:
+    @property
+    def metric(self) -> str | None:
+        """What the best epoch is selected by; None where nothing may be selected."""
+        return self.task.metric
+
+    def watch(self, model: nn.Module) -> dict[str, float]:
+        """What is measured during training."""
+        return self.scores(model, "validation")
+
+    def procedure(self) -> Procedure:
         """How a step runs."""
         return Distillation(*self._step())
 

@@ -21,9 +21,14 @@ def optimizer(config: OptimizerConfig, parameters: Iterable[nn.Parameter]) -> to
     trained = [p for p in parameters if p.requires_grad]
     if not trained:
         raise ModelError("no parameter of the network requires a gradient", fix="unfreeze what is to learn")
-    if config.name == "adamw":
-        return torch.optim.AdamW(
-            trained, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
+    if config.name != "sgd":
+        made = torch.optim.AdamW if config.name == "adamw" else torch.optim.Adam
+        return made(
+            trained,
+            lr=config.learning_rate,
+            betas=config.betas,
+            weight_decay=config.weight_decay,
+            fused=True,
         )
     return torch.optim.SGD(
         trained,

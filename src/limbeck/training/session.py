@@ -183,8 +183,8 @@ class Session:
                 self.config.train,
                 self.parts.procedure(),
                 self.parts.loader,
-                evaluate=lambda model: self.parts.scores(model, "validation"),
-                metric=self.parts.task.metric,
+                evaluate=self.parts.watch,
+                metric=self.parts.metric,
                 record=self.record,
                 seed=self.config.seed,
                 accelerator=self.parts.accelerator,
@@ -255,7 +255,8 @@ class Session:
             fill(student, load_weights(self.record.path / "best.safetensors"), "best.safetensors")
             best["test"] = self.parts.scores(student, "test")
             fill(student, last_state, "the last epoch")
-        best["selected_on"] = f"validation {self.parts.task.metric}"
+        metric = self.parts.metric
+        best["selected_on"] = "nothing, it is the last" if metric is None else f"validation {metric}"
         extra = self._networks()
         if rank() != 0:
             return

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from ..config import TrainConfig
+from ..config import PlayerOptimizer, TrainConfig
 from ..errors import CheckpointError, ConfigError, LimbeckError, RunError
 from ..methods.base import Terms
 from ..seeds import derive
@@ -97,7 +97,8 @@ class Trainer:
         procedure: how one step runs; its ``players["student"]`` is a ``Learner``.
         loader: training batches.
         evaluate: scores a student on the validation split.
-        metric: key of the score that selects the best epoch; higher is better.
+        metric: key of the score that selects the best epoch, higher is better; None takes the last one, and the
+            scores are only written down.
         record: the run's folder.
         seed: the run's seed.
         accelerator: from ``accelerator(config)``.
@@ -112,7 +113,7 @@ class Trainer:
         loader: Loader,
         *,
         evaluate: Callable[[nn.Module], dict[str, float]],
-        metric: str,
+        metric: str | None,
         record: Record,
         seed: int,
         accelerator: Accelerator,
@@ -136,11 +137,19 @@ class Trainer:
             accelerator.ddp_handler = _lenient()
         if config.threads:
             torch.set_num_threads(config.threads)
+        self.recipes: dict[str, PlayerOptimizer] = {
+            **getattr(procedure, "optimizers", {}),
+            **config.optimizers,
+        }
+        if strange := sorted(self.recipes.keys() - self.plain.keys()):
+            raise ConfigError(
+                f"train.optimizers: no player {', '.join(strange)}", expected=", ".join(sorted(self.plain))
+            )
         self.optimizers: dict[str, Any] = {}
         for name, module in self.plain.items():
             if self.memory_format is not None:
                 module.to(memory_format=self.memory_format)  # type: ignore[call-overload]
-            made = optimizer(config.optimizer, module.parameters())
+            made = optimizer(self.recipes.get(name, config.optimizer), module.parameters())
             procedure.players[name], self.optimizers[name] = accelerator.prepare(module, made)
         self.ema: torch.optim.swa_utils.AveragedModel | None = None
         if config.ema is not None:
@@ -210,16 +219,16 @@ class Trainer:
 
     def _one(self, batch: Batch) -> None:
         started = time.perf_counter()
-        rate = self._place()
+        rates = self._place()
         batch = batch.to(self.accelerator.device, self.memory_format)
         speaks = (self.step + 1) % self.config.log_every == 0 or self.step == 0
-        terms, norm = self._optimise(batch, rate, speaks)
+        terms, norm = self._optimise(batch, rates, speaks)
         if self.ema is not None:
             self.ema.update_parameters(self.learner.student)
         self.step, self.within = self.step + 1, self.within + 1
         self.seconds += time.perf_counter() - started
         if speaks:
-            self._log(terms, rate, norm)
+            self._log(terms, rates, norm)
         assert self.progress is not None
         self.progress.advance(1)
         main = self.step - self.initial * len(self.loader)
@@ -229,8 +238,8 @@ class Trainer:
             self._save()
         self._stop_if_asked()
 
-    def _place(self) -> float:
-        """Tell the learner where the run stands; the learning rate of this step.
+    def _place(self) -> dict[str, float]:
+        """Tell the learner where the run stands; the learning rates of this step, by player.
 
         The initialisation stage has a constant rate. Optimisers forget it when the main stage begins.
         """
@@ -240,25 +249,31 @@ class Trainer:
         if self.initial and main == 0:
             for chosen in self.optimizers.values():
                 chosen.state.clear()
-        rate = self.config.optimizer.learning_rate
-        if main < 0:
-            return rate
-        return rate * factor(self.config.schedule, main, per_epoch, self.config.epochs * per_epoch)
+        rates = {}
+        for name in self.plain:
+            own = self.recipes.get(name)
+            rate = (own or self.config.optimizer).learning_rate
+            schedule = (own and own.schedule) or self.config.schedule
+            steps = self.config.epochs * per_epoch
+            rates[name] = rate if main < 0 else rate * factor(schedule, main, per_epoch, steps)
+        return rates
 
-    def _optimise(self, batch: Batch, rate: float, speaks: bool) -> tuple[dict[str, Terms], float | None]:
+    def _optimise(
+        self, batch: Batch, rates: dict[str, float], speaks: bool
+    ) -> tuple[dict[str, Terms], float | None]:
         """One optimiser step for every update of the procedure, over all pieces of the batch in lockstep."""
         pieces = _pieces(batch, self.config.accumulate)
         running = [self.procedure.step(piece) for piece in pieces]
         seen: dict[str, Terms] = {}
         norm: float | None = None
         while True:
-            player = None
+            player, fresh = None, False
             for i, (piece, steps) in enumerate(zip(pieces, running, strict=True)):
                 with self._synchronised(last=i == len(pieces) - 1):
                     update = next(steps, None)
                     if update is None:
                         continue
-                    player = update.player
+                    player, fresh = update.player, update.fresh
                     loss = _total(update.terms)
                     self._check(loss, update.terms)
                     share = len(piece) / len(batch)
@@ -267,8 +282,10 @@ class Trainer:
             if player is None:
                 return seen, norm
             chosen = self.optimizers[player]
+            if fresh:
+                chosen.state.clear()
             for group in chosen.param_groups:
-                group["lr"] = rate
+                group["lr"] = rates[player]
             parameters = self.procedure.players[player].parameters()
             if self.config.clip is not None:
                 norm = float(self.accelerator.clip_grad_norm_(parameters, self.config.clip))
@@ -306,7 +323,7 @@ class Trainer:
             player.train()
         self._window = (self.step, time.perf_counter())
 
-    def _log(self, terms: dict[str, Terms], rate: float, norm: float | None) -> None:
+    def _log(self, terms: dict[str, Terms], rates: dict[str, float], norm: float | None) -> None:
         step, since = self._window
         elapsed = max(time.perf_counter() - since, 1e-9)
         several = len(terms) > 1
@@ -325,7 +342,7 @@ class Trainer:
             "step": self.step,
             "epoch": self.epoch,
             "loss": loss,
-            "learning_rate": rate,
+            "learning_rate": rates["student"],
             "gradient_norm": norm,
             "images_per_second": (self.step - step) * self.config.batch_size / elapsed,
             "memory_mb": _memory_mb(self.accelerator.device),
@@ -352,7 +369,8 @@ class Trainer:
         self.validated = self.step
         scores = self.evaluate(self.student)
         self._write({"kind": "validation", "step": self.step, "epoch": self.epoch, **scores})
-        if not self.best or scores[self.metric] > self.best["validation"][self.metric]:
+        metric = self.metric
+        if not self.best or metric is None or scores[metric] > self.best["validation"][metric]:
             self.best = {"step": self.step, "epoch": self.epoch, "validation": scores}
             self.since_best = 0
             if rank() == 0:
