@@ -193,6 +193,11 @@ def classified(size: Size) -> Inputs:
     return normal(*size, grad=True), weight, bias
 
 
+def cwd(s: Tensor, t: Tensor) -> Tensor:
+    s, t = (x.flatten(2).flatten(0, 1) / 4 for x in (s, t))
+    return 16 * F.kl_div(s.log_softmax(1), t.softmax(1), reduction="batchmean")
+
+
 BATCH = (*MAPS, *VECTORS)
 
 FEATURES: dict[str, Pair] = {
@@ -206,6 +211,7 @@ FEATURES: dict[str, Pair] = {
     "rkd_distance": Pair(losses.rkd_distance, rkd_distance, two, BATCH),
     "rkd_angle": Pair(losses.rkd_angle, rkd_angle, two, BATCH, goal=0.8),
     "darkrank": Pair(losses.darkrank, darkrank, near, VECTORS),
+    "cwd": Pair(losses.cwd, cwd, two, MAPS),
     "nst": Pair(losses.nst, nst, two, MAPS, goal=0.2),
     "nst/products": Pair(losses.nst, nst_by_products, two, MAPS),
     "fsp": Pair(losses.fsp, fsp, stages, MAPS, goal=0.2),

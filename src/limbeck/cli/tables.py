@@ -64,7 +64,7 @@ def results(run: Run) -> None:
         columns["teacher"] = found["teacher"]["test"]
     scores(f"{run.info['name']}: {run.info['label']} on {run.info['data']}", columns)
     if run.info["reconstructed"]:
-        print("BicKD here is a reconstruction: the paper's formula could not be had.")
+        print(f"{run.info['label']} here is a reconstruction: the paper's formula could not be had.")
     print(f"student: {run.path / 'student.safetensors'}")
     print(f"report:  limbeck report {run.path}")
 
@@ -79,6 +79,7 @@ def _plain(value: float) -> str:
 
 
 SHOWN: dict[str, tuple[str, Any]] = {
+    "miou": ("mIoU", percent),
     "accuracy": ("accuracy", percent),
     "top5": ("top-5 accuracy", percent),
     "macro_recall": ("mean recall of classes", percent),

@@ -11,13 +11,16 @@ from .changes import Changes
 from .cifar import cifar
 from .config import Data, DataConfig
 from .digits import digits
+from .ellipses import ellipses
 from .fashion import fashion_mnist
 from .folder import folder
 from .glyph100 import glyph100
 from .imbalance import Imbalance
 from .loader import Loader
+from .masks import MaskData, MaskSplit
 from .noise import LabelNoise
 from .npz import npz
+from .segmentation import segmentation
 from .splits import DatasetSplit, Split, TensorSplit
 from .text import TextData, text
 
@@ -30,8 +33,13 @@ SOURCES: dict[str, Callable[[DataConfig], Data]] = {
     "folder": folder,
     "npz": npz,
     "text": text,
+    "segmentation": segmentation,
+    "ellipses": ellipses,
 }
 """Every data set that a configuration can name."""
+
+MASKED = frozenset({"segmentation", "ellipses"})
+"""Those that have a class for every pixel."""
 
 
 def load(config: DataConfig) -> Data:
@@ -54,6 +62,7 @@ def load(config: DataConfig) -> Data:
 
 
 __all__ = [
+    "MASKED",
     "SOURCES",
     "AugmentConfig",
     "Changes",
@@ -63,6 +72,8 @@ __all__ = [
     "Imbalance",
     "LabelNoise",
     "Loader",
+    "MaskData",
+    "MaskSplit",
     "Split",
     "TensorSplit",
     "TextData",

@@ -19,7 +19,7 @@ class DataConfig(Changes):
 
     Attributes:
         name: an entry of ``limbeck.data.SOURCES``: digits, fashion-mnist, cifar10, cifar100,
-            glyph100, folder, npz or text.
+            glyph100, folder, npz, text or segmentation.
         path: folder or file to read; needed by ``folder``, ``npz`` and ``text``, optional for the others.
         validation: share (below 1) or number of training images held out for model selection, by a seeded
             stratified draw; ignored where the source brings its own validation split. 0 is refused: a run
@@ -38,6 +38,8 @@ class DataConfig(Changes):
         length: tokens of a ``text`` sample that a model is fed; longer ones are cut.
         responses: test prompts of ``text`` that student and teacher answer at the end, greedily.
         new_tokens: tokens of the longest such answer.
+        weak: of ``segmentation`` and the like: train from the classes that are somewhere in an image, without masks.
+        stride: of ``segmentation`` and the like: methods compare every so many-th pixel in both directions.
     """
 
     name: str = "digits"
@@ -54,6 +56,8 @@ class DataConfig(Changes):
     length: int = Field(default=512, gt=1)
     responses: int = Field(default=0, ge=0)
     new_tokens: int = Field(default=64, gt=0)
+    weak: bool = False
+    stride: int = Field(default=1, ge=1)
 
     @model_validator(mode="after")
     def _one_size(self) -> DataConfig:

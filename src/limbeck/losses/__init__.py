@@ -12,6 +12,7 @@ from .comparative import comparative_kd
 from .crd import crd, crd_batch
 from .cskd import cosine_similarity_kd, cswt, cswt_temperatures
 from .ctkd import ctkd, learned_temperature
+from .cwd import cwd
 from .darkrank import darkrank
 from .dcd import dcd
 from .dist import dist
@@ -65,6 +66,7 @@ __all__ = [
     "cswt",
     "cswt_temperatures",
     "ctkd",
+    "cwd",
     "darkrank",
     "dcd",
     "dist",

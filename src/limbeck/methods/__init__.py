@@ -17,6 +17,7 @@ from .comparative import ComparativeKD
 from .crd import CRD
 from .cskd import CSKD
 from .ctkd import CTKD
+from .cwd import CWD
 from .darkrank import DarkRank
 from .dcd import DCD
 from .dist import DIST
@@ -76,6 +77,7 @@ METHODS: dict[str, type[Method]] = {
     "rrd": RRD,
     "itrd": ITRD,
     "nst": NST,
+    "cwd": CWD,
     "vid": VID,
     "fsp": FSP,
     "ft": FT,

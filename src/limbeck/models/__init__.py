@@ -14,6 +14,7 @@ from .mobilenet import MobileNetV2
 from .preact_resnet import PreActResNet18
 from .resnet import ResNet, residual
 from .resnet_large import Bottleneck, LargeBlock, LargeResNet, large
+from .segmentation import FCN
 from .shufflenet_v1 import ShuffleV1
 from .shufflenet_v2 import ShuffleV2
 from .small import CNN, MLP
@@ -51,6 +52,9 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
 }
 """Every network that a configuration can name; called with classes, channels, size and its own options."""
 
+SEGMENTERS: dict[str, Callable[..., nn.Module]] = {"fcn": FCN}
+"""Networks that give maps of class scores; called alike."""
+
 COMMON = ("classes", "channels", "size")
 
 
@@ -58,7 +62,7 @@ def build(name: str, *, classes: int, channels: int, size: tuple[int, int], **op
     """Make a network by name, freshly initialised from PyTorch's global generator.
 
     Args:
-        name: an entry of ``MODELS``, or a network of another package such as ``timm:resnet18``.
+        name: an entry of ``MODELS`` or ``SEGMENTERS``, or a network of another package such as ``timm:resnet18``.
         classes: outputs.
         channels: image channels.
         size: height and width of the images.
@@ -75,8 +79,8 @@ def build(name: str, *, classes: int, channels: int, size: tuple[int, int], **op
     if of_library(name):
         library, _, inside = name.partition(":")
         return LIBRARIES[library](inside, Data(classes, channels, size), options)
-    if name not in MODELS:
-        raise ModelError(f"unknown model {name!r}", expected=suggest(name, list(MODELS)))
+    if name not in MODELS and name not in SEGMENTERS:
+        raise ModelError(f"unknown model {name!r}", expected=suggest(name, [*MODELS, *SEGMENTERS]))
     known = options_of(name)
     for option in options:
         if option not in known:
@@ -90,7 +94,7 @@ def build(name: str, *, classes: int, channels: int, size: tuple[int, int], **op
             got=f"classes={classes}, channels={channels}, size={size}",
             expected="positive numbers",
         )
-    return MODELS[name](classes=classes, channels=channels, size=size, **_validated(name, options))
+    return _factory(name)(classes=classes, channels=channels, size=size, **_validated(name, options))
 
 
 def options_of(name: str) -> list[str]:
@@ -102,12 +106,16 @@ def options_of(name: str) -> list[str]:
     """
     from inspect import signature
 
-    return [option for option in signature(MODELS[name]).parameters if option not in COMMON]
+    return [option for option in signature(_factory(name)).parameters if option not in COMMON]
+
+
+def _factory(name: str) -> Callable[..., nn.Module]:
+    return MODELS[name] if name in MODELS else SEGMENTERS[name]
 
 
 def _validated(name: str, options: dict[str, Any]) -> dict[str, Any]:
     """Option values, checked against the types that the factory names."""
-    factory: Any = MODELS[name]
+    factory: Any = _factory(name)
     called = factory.__init__ if isinstance(factory, type) else factory  # type: ignore[misc]
     hints = get_type_hints(called, include_extras=True) if options else {}
     for option, value in options.items():
@@ -147,8 +155,10 @@ def describe() -> list[Description]:
 
 __all__ = [
     "CNN",
+    "FCN",
     "MLP",
     "MODELS",
+    "SEGMENTERS",
     "VGG",
     "Description",
     "LargeResNet",

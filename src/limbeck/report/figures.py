@@ -59,6 +59,8 @@ def learning(group: Group, runs: Sequence[Record], looks: dict[str, Style], key:
                   lambda line: line.get("loss")),
         _learning(runs, looks, "Validation accuracy, %", f"{key}-validation", lambda r: r.validation,
                   lambda line: line.get("accuracy"), percent=True),
+        _learning(runs, looks, "Validation mIoU, %", f"{key}-miou", lambda r: r.validation,
+                  lambda line: line.get("miou"), percent=True),
     ]  # fmt: skip
     for place, term in enumerate(terms([run.train for run in runs])):
         name = f"Term {term}"
@@ -198,7 +200,7 @@ def _accuracies(row: Row) -> dict[int, float]:
     found = {}
     for record in row.records:
         figures = None if record.results is None else getattr(record.results, row.moment)
-        value = None if figures is None else number(figures.test.get("accuracy"))
+        value = None if figures is None else number(figures.test.get(record.metric))
         if value is not None:
             found[record.run.seed] = value
     return found

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 TEMPLATES = Path(__file__).parent / "templates"
 MARKS = {"o": "●", "s": "■", "^": "▲", "D": "◆", "v": "▼", "P": "✚", "X": "✖", "p": "⬟"}
-BEST = ("accuracy", "agreement", "nll", "ece", "scratch", "kd")
+BEST = ("miou", "accuracy", "agreement", "nll", "ece", "scratch", "kd")
 
 
 def write(runs: Sequence[Path | str], out: Path | str, title: str = "Limbeck report") -> Path:
@@ -190,7 +190,8 @@ def _regime(group: Group) -> list[tuple[str, str]]:
             samples = [counted(own.run.samples["train"], "sample"), *changed(own.run.changes)]
             say("Teacher trained on", f"{own.run.data}: {', '.join(samples)}")
     joined = {"Seeds": ", "}
-    judged = [("Judged by", "test accuracy of the last epoch")] if group.counted else []
+    good = " / ".join(dict.fromkeys("mIoU" if r.metric == "miou" else r.metric for r in group.counted))
+    judged = [("Judged by", f"test {good} of the last epoch")] if group.counted else []
     return [(name, joined.get(name, " / ").join(values)) for name, values in found.items()] + judged
 
 

@@ -147,6 +147,11 @@ class Record:
         """Whether the run's numbers count."""
         return self.run.status == "finished"
 
+    @property
+    def metric(self) -> str:
+        """The test metric that verdicts go by."""
+        return "miou" if self.run.task == "segmentation" else "accuracy"
+
 
 def read(path: Path | str) -> Record:
     """Read one run folder.

@@ -13,7 +13,7 @@ from .records import Measured, Record, Taught, number
 
 Moment = Literal["last", "best"]
 
-METRICS = ("accuracy", "top5", "agreement", "nll", "ece", "class_orthogonality")
+METRICS = ("miou", "accuracy", "top5", "agreement", "nll", "ece", "class_orthogonality")
 COSTS = ("parameters", "flops", "latency_ms_1", "latency_ms_256")
 
 
@@ -31,7 +31,7 @@ class Row:
         values: mean with 95 % interval over seeds of ``accuracy``, ``agreement``, ``top5``, ``ece`` (fractions),
             ``nll`` (nats), ``class_orthogonality`` (mean off-diagonal cosine), ``parameters``, ``flops``,
             ``latency_ms_1``, ``latency_ms_256`` and ``seconds`` (training); what was not measured is absent.
-        verdicts: on accuracy, paired by seed, by baseline label (``scratch``, ``kd``).
+        verdicts: on accuracy (mIoU of masks), paired by seed, by baseline label (``scratch``, ``kd``).
         failed: seeds whose accuracy is not finite.
     """
 
@@ -67,7 +67,7 @@ def comparison(records: Sequence[Record], moment: Moment = "last") -> list[Row]:
 def rows(group: Group, moment: Moment = "last") -> list[Row]:
     """The rows of one group; see ``comparison``."""
     by_seed = {
-        label: {r.run.seed: _metric(r, moment, "accuracy") for r in group.of(label) if _at(r, moment)}
+        label: {r.run.seed: _metric(r, moment, r.metric) for r in group.of(label) if _at(r, moment)}
         for label in group.labels
     }
     found = [_teacher(group, moment)] if group.teachers else []

@@ -48,6 +48,7 @@ class Sentence(NamedTuple):
 
 
 COLUMNS = (
+    Column("miou", "mIoU, %", "mean over classes of intersection over union, on the test split", True),
     Column("accuracy", "Accuracy, %", "on the test split; ± is half of the 95 % interval over seeds", True),
     Column(
         "agreement", "Agreement, %", "test images on which student and teacher predict the same class", True
@@ -57,8 +58,13 @@ COLUMNS = (
     Column("parameters", "Parameters", "of the network that is deployed", False),
     Column("latency", "Latency, ms", "per batch of 1 and of 256 images", False),
     Column("seconds", "Seconds", "of training, mean over seeds", False),
-    Column("scratch", "Against scratch", "accuracy, paired by seed: points with 95 % interval", True),
-    Column("kd", "Against KD", "accuracy, paired by seed: points with 95 % interval", True),
+    Column(
+        "scratch",
+        "Against scratch",
+        "accuracy (mIoU of masks), paired by seed: points with 95 % interval",
+        True,
+    ),
+    Column("kd", "Against KD", "accuracy (mIoU of masks), paired by seed: points with 95 % interval", True),
 )
 """The comparison table's columns after the method's name."""
 
@@ -244,6 +250,7 @@ def _spread(interval: Interval, decimals: int) -> str:
 
 
 _FORMATS: dict[str, Callable[[Interval], str]] = {
+    "miou": percent,
     "accuracy": percent,
     "agreement": percent,
     "nll": lambda interval: _spread(interval, 3),

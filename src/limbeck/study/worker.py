@@ -105,16 +105,14 @@ class Workshop:
     def teacher(self, config: RunConfig, data: Data) -> LiveTeacher | None:
         """The run's teacher, which remembers what it said about whole splits; None where there is none."""
         from ..taps import Taps
-        from ..tasks import Classification
+        from ..tasks import task_of
         from ..training.teaching import teacher_from
 
         source = config.teacher
         if source is None or (source.run is None and source.model is None):
             return None
         key = source.model_dump_json() + config.data.model_dump_json()
-        live = self._teachers.get(
-            key, lambda: teacher_from(source, data, Classification(len(data.classes)), self.allow_code)
-        )
+        live = self._teachers.get(key, lambda: teacher_from(source, data, task_of(data), self.allow_code))
         live.taps = Taps()  # the last run's method may have looked into other layers
         return live
 

@@ -64,7 +64,12 @@ class Parts:
     """Data, task, networks, methods and loaders of one run; asks networks about whole splits.
 
     Arguments as ``limbeck.training.session.execute``.
+
+    Attributes:
+        looked_at: held-out samples that the guards look at.
     """
+
+    looked_at = GUARDED
 
     def __init__(
         self,
@@ -263,7 +268,8 @@ class Parts:
         if self.bought is not None:
             batch = self.loader.views.batch(self.bought[: len(batch)], 0)
         batch = batch.to(device, self.memory_format)
-        ids = torch.randperm(len(self.data.validation), generator=torch.Generator().manual_seed(0))[:GUARDED]
+        ids = torch.randperm(len(self.data.validation), generator=torch.Generator().manual_seed(0))
+        ids = ids[: self.looked_at]
         held_out = self._loader(self.data.validation, train=False).views.plain(ids)
         self.learner.to(device)
         held_out = held_out.to(device, self.memory_format)

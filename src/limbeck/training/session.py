@@ -15,7 +15,7 @@ import numpy as np
 from torch import nn
 
 from ..config import OBJECT, PRETRAINED, RunConfig, TeacherConfig, dump
-from ..data import Data, TextData
+from ..data import MASKED, Data, MaskData, TextData, load
 from ..errors import LimbeckError, RunError
 from ..files import write_atomic
 from ..methods.base import Method
@@ -29,6 +29,7 @@ from .parts import Parts
 from .progress import Progress
 from .record import Record, environment, now
 from .remembering import keep
+from .segmentation import SegmentationParts
 from .trainer import RunInterrupted, Trainer
 
 
@@ -72,9 +73,13 @@ def execute(
 
 
 def assemble(config: RunConfig, *, data: Data | None = None, **given: Any) -> Parts:
-    """The parts of a run, of images or of text; arguments as ``execute``."""
+    """The parts of a run, of images, masks or text; arguments as ``execute``."""
     textual = config.data.name == "text" if data is None else isinstance(data, TextData)
-    return (LanguageParts if textual else Parts)(config, data=data, **given)
+    if textual:
+        return LanguageParts(config, data=data, **given)
+    if data is None and config.data.name in MASKED:
+        data = load(config.data)
+    return (SegmentationParts if isinstance(data, MaskData) else Parts)(config, data=data, **given)
 
 
 def ensure(
