@@ -215,6 +215,15 @@ class RunConfig(Section):
             return {**rest, "methods": [] if method is None else [method]}
         return value
 
+    @model_validator(mode="before")
+    @classmethod
+    def _own_splits(cls, value: Any) -> Any:
+        """``data.split_seed: null`` is the run's seed: another split for every seed."""
+        data = value.get("data") if isinstance(value, dict) else None
+        if isinstance(data, Mapping) and data.get("split_seed", 0) is None:
+            return {**value, "data": {**data, "split_seed": value.get("seed", 0)}}
+        return value
+
     @property
     def label(self) -> str:
         """What reports call the method: its title or name, several joined by +, or ``scratch``."""

@@ -116,10 +116,18 @@ class Run:
 
     def inputs(self) -> Inputs:
         """What the student is fed: channels, size and normalisation."""
+        from .modalities import Modalities
         from .teachers import Inputs
 
         card = self.card()
-        return Inputs(card["channels"], tuple(card["size"]), tuple(card["mean"]), tuple(card["std"]))
+        named = card.get("modalities")
+        return Inputs(
+            card["channels"],
+            tuple(card["size"]),
+            tuple(card["mean"]),
+            tuple(card["std"]),
+            None if named is None else Modalities.of(named),
+        )
 
     def images(self, what: str) -> Inputs:
         """``inputs`` of a student of images.
@@ -128,13 +136,14 @@ class Run:
             what: what needs them, for the message.
 
         Raises:
-            ConfigError: the student reads text.
+            ConfigError: the student reads text or several modalities.
         """
         from .errors import ConfigError
 
         inputs = self.inputs()
         if not inputs.channels:
-            raise ConfigError(f"{what} needs a student of images", got=f"{self.path}, which reads text")
+            reads = "text" if inputs.modalities is None else ", ".join(inputs.modalities.names)
+            raise ConfigError(f"{what} needs a student of images", got=f"{self.path}, which reads {reads}")
         return inputs
 
     def student(

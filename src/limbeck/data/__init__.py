@@ -18,11 +18,23 @@ from .glyph100 import glyph100
 from .imbalance import Imbalance
 from .loader import Loader
 from .masks import MaskData, MaskSplit
+from .mfeat import mfeat
+from .modal import ModalData, ModalSplit
+from .modal_files import multimodal
 from .noise import LabelNoise
 from .npz import npz
 from .segmentation import segmentation
 from .splits import DatasetSplit, Split, TensorSplit
 from .text import TextData, text
+from .watch import watch
+
+MODAL: dict[str, Callable[[DataConfig], ModalData]] = {
+    "multimodal": multimodal,
+    "mfeat-privileged": mfeat,
+    "mfeat-shape": mfeat,
+    "watch": watch,
+}
+"""Those of several modalities per sample."""
 
 SOURCES: dict[str, Callable[[DataConfig], Data]] = {
     "digits": digits,
@@ -35,6 +47,7 @@ SOURCES: dict[str, Callable[[DataConfig], Data]] = {
     "text": text,
     "segmentation": segmentation,
     "ellipses": ellipses,
+    **MODAL,
 }
 """Every data set that a configuration can name."""
 
@@ -63,6 +76,7 @@ def load(config: DataConfig) -> Data:
 
 __all__ = [
     "MASKED",
+    "MODAL",
     "SOURCES",
     "AugmentConfig",
     "Changes",
@@ -74,6 +88,8 @@ __all__ = [
     "Loader",
     "MaskData",
     "MaskSplit",
+    "ModalData",
+    "ModalSplit",
     "Split",
     "TensorSplit",
     "TextData",

@@ -8,14 +8,17 @@ from typing import Any
 from pydantic import Field, model_validator
 
 from .changes import Changes
+from .modal_keys import ModalKeys
 from .splits import Split
 
 Share = int | float
 """Below 1 a fraction, else a number of images."""
 
 
-class DataConfig(Changes):
+class DataConfig(ModalKeys, Changes):
     """Which data, from where, how they are split, and what is changed in the training split (see ``Changes``).
+
+    Keys for data of several modalities are in ``ModalKeys``.
 
     Attributes:
         name: an entry of ``limbeck.data.SOURCES``: digits, fashion-mnist, cifar10, cifar100,
@@ -26,7 +29,7 @@ class DataConfig(Changes):
             must not select on the test set.
         train_size: keep only so many training images (stratified), drawn after validation is held out and after
             ``imbalance``; not beside ``per_class``.
-        split_seed: seed of the draws of ``validation`` and ``train_size``.
+        split_seed: seed of the draws of ``validation`` and ``train_size``; in a run, null is the run's seed.
         download: allow the network, for fashion-mnist and cifar.
         test: share or number of test images for a ``folder`` or ``npz`` that brings none (the draw is always
             seeded with 0, so that no setting moves the test set).

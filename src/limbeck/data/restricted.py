@@ -105,3 +105,82 @@ def _array(value: _Array) -> np.ndarray:
     if not isinstance(content, bytes) or fortran not in (False, 0, True, 1):
         raise DataError("it holds an array without its bytes")
     return np.frombuffer(content, np.uint8).reshape(shape, order="F" if fortran else "C")
+
+
+_NUMBERS = frozenset({"f8", "f4", "i8", "i4", "i2", "i1", "u1"})
+
+
+class _Wide(_Reader):
+    """Admits the bytes of arrays as text too, which is how old protocols wrote them."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) == ("_codecs", "encode"):
+            return _Bytes
+        return super().find_class(module, name)
+
+
+class _Bytes(_Inert):
+    """Text that stands for bytes, and how."""
+
+    __slots__ = ()
+
+
+def read_object(content: bytes, what: str) -> dict[str, Any]:
+    """The dictionary of arrays, lists and names in a pickle that a ``.npy`` file of one object holds.
+
+    As ``read_batch``: nothing that the pickle names is called; arrays are rebuilt here from their bytes.
+
+    Args:
+        content: the pickle.
+        what: its name, for messages.
+
+    Raises:
+        DataError: anything but a dictionary of arrays of numbers or text, lists, numbers and text.
+    """
+    try:
+        value = _known(_Wide(io.BytesIO(content), encoding="latin1").load())
+        if isinstance(value, list) and len(value) == 1:
+            value = value[0]
+        if not isinstance(value, dict):
+            raise DataError(f"it holds a {type(value).__name__}")
+        return value
+    except DataError as error:
+        reason: object = error
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"
+    raise DataError(
+        f"{what} is damaged, or is not the published file, and was refused",
+        got=reason,
+        expected="a dictionary of arrays of numbers, lists and names, and nothing else",
+        fix="get the package anew from its publisher",
+    )
+
+
+def _known(value: Any) -> Any:
+    """Plain values from stand-ins."""
+    if value is None or isinstance(value, (str, int, float)):
+        return value
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    if isinstance(value, (list, tuple)):
+        return [_known(item) for item in value]
+    if isinstance(value, dict):
+        return {str(_known(key)): _known(item) for key, item in value.items()}
+    if not isinstance(value, _Array):
+        raise DataError(f"it holds a {type(value).__name__}")
+    _, shape, kind, fortran, content = value.state
+    name = str(_known(kind.arguments[0])) if isinstance(kind, _Type) else ""
+    if name.startswith("O") and isinstance(content, list):
+        return [_known(item) for item in content]
+    if isinstance(content, _Bytes) and content.arguments[1] == "latin1":
+        content = content.arguments[0].encode("latin1")
+    order = str(kind.state[1]) if isinstance(kind, _Type) and kind.state else "<"
+    text = name[:1] in "US" and name[1:].isdigit()
+    if not isinstance(content, bytes) or not (name in _NUMBERS or text) or order not in "<|=>":
+        raise DataError(f"it holds an array of type {name!r}")
+    if any(not isinstance(side, int) for side in shape):
+        raise DataError("it holds an array of unknown shape")
+    array = np.frombuffer(content, np.dtype(order.replace("|", "") + name)).reshape(
+        shape, order="F" if fortran else "C"
+    )
+    return array.tolist() if text else array

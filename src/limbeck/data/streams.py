@@ -18,6 +18,8 @@ STREAMS = {
     "budget": 11,
     "strong": 12,
     "crops": 13,
+    "labelled": 14,
+    "absent": 15,
 }
 """The streams; each has its own counter range, so that none overlaps another."""
 

@@ -6,6 +6,7 @@ from .ab import ab
 from .at import at
 from .bickd import bickd, bickd_class, bickd_sample
 from .cc import cc, cc_neighbours
+from .ccc import ccc
 from .chunked import Head, chunked_cross_entropy, chunked_divergence
 from .cka import cka
 from .comparative import comparative_kd
@@ -21,14 +22,18 @@ from .dual_space import DualSpace, dual_space, projector_start
 from .fitnets import fitnets
 from .fsp import fsp
 from .ft import ft
+from .gram_ot import centroid, gram_ot
 from .itrd import itrd_correlation, itrd_mutual
 from .kd import kd
 from .label_smoothing import label_smoothing
+from .m2pkd import flat_cosine
 from .mlkd import low_confidence, mlkd_batch, mlkd_class
+from .mmd import mmd
 from .nkd import nkd
 from .nst import nst
 from .ofd import ofd, ofd_margin
 from .one import one, one_ensemble
+from .ot import sinkhorn_divergence
 from .pkt import pkt
 from .reviewkd import hcl
 from .rkd import rkd_angle, rkd_distance
@@ -55,6 +60,8 @@ __all__ = [
     "bickd_sample",
     "cc",
     "cc_neighbours",
+    "ccc",
+    "centroid",
     "chunked_cross_entropy",
     "chunked_divergence",
     "chunked_sparse_divergence",
@@ -73,8 +80,10 @@ __all__ = [
     "dkd",
     "dual_space",
     "fitnets",
+    "flat_cosine",
     "fsp",
     "ft",
+    "gram_ot",
     "hcl",
     "itrd_correlation",
     "itrd_mutual",
@@ -84,6 +93,7 @@ __all__ = [
     "low_confidence",
     "mlkd_batch",
     "mlkd_class",
+    "mmd",
     "nkd",
     "nst",
     "ofd",
@@ -101,6 +111,7 @@ __all__ = [
     "sample_ckd",
     "sampled_targets",
     "sdd",
+    "sinkhorn_divergence",
     "sp",
     "sparse_divergence",
     "standardise",

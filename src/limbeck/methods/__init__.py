@@ -12,6 +12,7 @@ from .base import Method, MethodOptions, Setting, Term, Terms
 from .bickd import BicKD
 from .bss import BSS
 from .cc import CC
+from .ccc_kd import CCCKD
 from .cka import CKA
 from .comparative import ComparativeKD
 from .crd import CRD
@@ -30,11 +31,15 @@ from .ft import FT
 from .itrd import ITRD
 from .kd import KD
 from .label_smoothing import LabelSmoothing
+from .m2pkd import M2PKD
 from .mlkd import MLKD
+from .mt_alignment import MTAlignment
+from .mt_pkdot import MTPKDOT
 from .nkd import NKD
 from .nst import NST
 from .ofd import OFD
 from .one import ONE
+from .pkdot import PKDOT
 from .pkt import PKT
 from .reviewkd import ReviewKD
 from .rkd import RKD
@@ -45,6 +50,7 @@ from .sample_ckd import SampleCKD
 from .sdd import SDDDKD, SDDKD, SDDNKD
 from .sp import SP
 from .tf_kd import TfKD
+from .tnet import TNet
 from .token_kd import TokenKD
 from .ttm import TTM, WTTM
 from .vid import VID
@@ -90,6 +96,12 @@ METHODS: dict[str, type[Method]] = {
     "darkrank": DarkRank,
     "comparative_kd": ComparativeKD,
     "bss": BSS,
+    "pkdot": PKDOT,
+    "mt_pkdot": MTPKDOT,
+    "mt_alignment": MTAlignment,
+    "m2pkd": M2PKD,
+    "tnet": TNet,
+    "ccc_kd": CCCKD,
     "label_smoothing": LabelSmoothing,
     "tf_kd": TfKD,
     "dml": DML,
@@ -181,6 +193,7 @@ __all__ = [
     "AT",
     "BSS",
     "CC",
+    "CCCKD",
     "CKA",
     "CRD",
     "CSKD",
@@ -193,12 +206,15 @@ __all__ = [
     "FT",
     "ITRD",
     "KD",
+    "M2PKD",
     "METHODS",
     "MLKD",
+    "MTPKDOT",
     "NKD",
     "NST",
     "OFD",
     "ONE",
+    "PKDOT",
     "PKT",
     "RKD",
     "RLD",
@@ -216,12 +232,14 @@ __all__ = [
     "DarkRank",
     "FitNets",
     "LabelSmoothing",
+    "MTAlignment",
     "Method",
     "MethodOptions",
     "RKDLogits",
     "ReviewKD",
     "SampleCKD",
     "Setting",
+    "TNet",
     "Term",
     "Terms",
     "TfKD",

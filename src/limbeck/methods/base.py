@@ -63,6 +63,7 @@ class Setting(NamedTuple):
         student: the student, for one look (copying a stage, say); never keep it.
         teacher: the teacher network, for one look, or None.
         build: makes further networks.
+        batch_size: training samples of a step over all processes; 0 where it is not known.
     """
 
     classes: int
@@ -72,6 +73,7 @@ class Setting(NamedTuple):
     student: nn.Module
     teacher: nn.Module | None
     build: Build
+    batch_size: int = 0
 
 
 class Method(nn.Module):
@@ -92,6 +94,7 @@ class Method(nn.Module):
         across_batch: True when the loss compares samples with each other, so that distributed runs must
             gather the global batch first.
         head: True when the method reads ``extra["head"]``, the weight and bias of the last linear layer.
+        continuous: True when the method is meaningful where outputs are numbers to regress, not class scores.
         may_rest: terms that may be 0 at the start, because they wait for another term to do its work.
         initial_epochs: length of an initialisation stage before the main one.
         epoch: where the run stands, in epochs of the main stage (3.25, say), set before every step; below 0
@@ -108,6 +111,7 @@ class Method(nn.Module):
     weight: float = 1.0
     across_batch: ClassVar[bool] = False
     head: ClassVar[bool] = False
+    continuous: ClassVar[bool] = False
     may_rest: ClassVar[frozenset[str]] = frozenset()
 
     initial_epochs: int = 0

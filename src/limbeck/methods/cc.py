@@ -30,6 +30,7 @@ class CC(FeatureMethod):
 
     name = "cc"
     paper = "Peng et al., ICCV 2019, arXiv:1904.01802"
+    continuous = True
     status = "verified"
     across_batch = True
 

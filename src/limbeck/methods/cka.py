@@ -18,6 +18,7 @@ class CKA(SP):
 
     name = "cka"
     paper = "index: Kornblith et al., ICML 2019, arXiv:1905.00414"
+    continuous = True
     status = "control"
     weight = 1.0
 

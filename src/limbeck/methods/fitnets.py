@@ -28,6 +28,7 @@ class FitNets(FeatureMethod):
 
     name = "fitnets"
     paper = "Romero et al., ICLR 2015, arXiv:1412.6550"
+    continuous = True
     status = "verified"
     weight = 100.0
 

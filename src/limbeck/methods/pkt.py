@@ -21,6 +21,7 @@ class PKT(FeatureMethod):
 
     name = "pkt"
     paper = "Passalis, Tefas, ECCV 2018, arXiv:1803.10837"
+    continuous = True
     status = "verified"
     weight = 30000.0
     across_batch = True

@@ -25,6 +25,7 @@ class RKD(FeatureMethod):
 
     name = "rkd"
     paper = "Park et al., CVPR 2019, arXiv:1904.05068"
+    continuous = True
     status = "verified"
     across_batch = True
 

@@ -26,6 +26,7 @@ class SP(FeatureMethod):
 
     name = "sp"
     paper = "Tung, Mori, ICCV 2019, arXiv:1907.09682"
+    continuous = True
     status: ClassVar[Status] = "verified"
     weight = 3000.0
     across_batch = True

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 from .classification import Classification
 from .language import LanguageModelling, Tokens
+from .multimodal import MultimodalClassification, MultimodalRegression
+from .regression import Regression
 from .segmentation import Segmentation
 
 if TYPE_CHECKING:
@@ -14,11 +16,24 @@ if TYPE_CHECKING:
 
 def task_of(data: Data) -> Classification:
     """The task that this data is for."""
-    from ..data import MaskData, TextData
+    from ..data import MaskData, ModalData, TextData
 
     if isinstance(data, MaskData):
         return Segmentation(len(data.classes), data.size, data.stride)
+    if isinstance(data, ModalData):
+        if data.continuous:
+            return MultimodalRegression(len(data.classes), data.classes)
+        return MultimodalClassification(len(data.classes))
     return (LanguageModelling if isinstance(data, TextData) else Classification)(len(data.classes))
 
 
-__all__ = ["Classification", "LanguageModelling", "Segmentation", "Tokens", "task_of"]
+__all__ = [
+    "Classification",
+    "LanguageModelling",
+    "MultimodalClassification",
+    "MultimodalRegression",
+    "Regression",
+    "Segmentation",
+    "Tokens",
+    "task_of",
+]

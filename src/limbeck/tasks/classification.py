@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -30,6 +31,7 @@ class Classification:
     name = "classification"
     metric = "accuracy"
     higher_is_better = True
+    loss_name = "cross_entropy"
     gives: frozenset[str] = frozenset()
     """Capabilities of a teacher of this task, beside those of every teacher."""
 
@@ -89,6 +91,18 @@ class Classification:
             )
             total = (batch.mixing * first + (1 - batch.mixing) * second).sum()
         return total / (batch.labels != IGNORE).sum().clamp(min=1)
+
+    def above_chance(self, logits: Tensor, labels: Tensor) -> tuple[bool | None, str]:
+        """Whether a network is better than one that knows nothing, and what was found; None: it cannot be told."""
+        right = int((logits.argmax(1) == labels).sum())
+        seen, chance = len(labels), 1 / self.classes
+        spread = 2 * math.sqrt(chance * (1 - chance) / seen)
+        bound = chance + max(
+            spread, min(chance, 0.1 * (1 - chance))
+        )  # an untrained network's hits go together
+        if bound >= 1:
+            return None, f"not checked: {seen} held-out samples are too few"
+        return right / seen > bound, f"{right}/{seen} right on held-out samples, chance is {chance:.1%}"
 
     def metrics(
         self, logits: Tensor, labels: Tensor, teacher_logits: Tensor | None = None

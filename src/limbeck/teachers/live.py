@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
+from ..modalities import Modalities
 from ..signals import Batch, Signals
 from ..taps import Taps
 from ..tasks import Classification
@@ -16,12 +17,13 @@ from ..tasks import Classification
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a network expects to be fed: image shape and the normalisation it was trained with."""
+    """What a network expects to be fed: image shape and the normalisation it was trained with; or modalities."""
 
     channels: int
     size: tuple[int, int]
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    modalities: Modalities | None = None
 
 
 class LiveTeacher:

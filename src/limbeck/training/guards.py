@@ -15,7 +15,7 @@ from ..procedures.distillation import Distillation
 from ..signals import Batch, Signals
 from ..tasks import Classification
 from ..teachers import Inputs, LiveTeacher, MemoryTeacher, Teacher
-from .learner import LABELS, Learner
+from .learner import Learner
 
 
 @dataclass(frozen=True)
@@ -135,6 +135,9 @@ def _inputs(teacher: Teacher, feeds: Inputs | None) -> Guard:
     if not isinstance(live, LiveTeacher) or live.expects is None or feeds is None:
         return Guard(name, None, "not checked: the teacher's inputs are not recorded")
     want = live.expects
+    if want.modalities != feeds.modalities:
+        detail = f"the teacher was trained on {_named(want)}, the data gives {_named(feeds)}"
+        return Guard(name, False, detail, "use the teacher's data, with data.modalities as in its run")
     if (want.channels, want.size) != (feeds.channels, feeds.size):
         detail = (
             f"the teacher was trained on {want.channels}x{want.size[0]}x{want.size[1]}, "
@@ -145,6 +148,9 @@ def _inputs(teacher: Teacher, feeds: Inputs | None) -> Guard:
         math.isclose(a, b, abs_tol=1e-4)
         for a, b in zip(want.mean + want.std, feeds.mean + feeds.std, strict=True)
     )
+    if not same and want.modalities is not None:
+        fix = "give both runs the same data section, data.split_seed included"
+        return Guard(name, False, "the teacher's modalities were normalised by other numbers", fix)
     if not same and not live.renormalise:
         detail = (
             f"the teacher was trained with mean {_short(want.mean)} std {_short(want.std)}, "
@@ -154,6 +160,12 @@ def _inputs(teacher: Teacher, feeds: Inputs | None) -> Guard:
     return Guard(
         name, True, "same size and normalisation" if same else "same size, re-normalised for the teacher"
     )
+
+
+def _named(inputs: Inputs) -> str:
+    if inputs.modalities is None:
+        return "images"
+    return ", ".join(f"{name} {'x'.join(map(str, shape))}" for name, shape in inputs.modalities.shapes)
 
 
 def _short(values: Sequence[float]) -> str:
@@ -166,16 +178,10 @@ def _teacher_loaded(teacher: Teacher, task: Classification, batch: Batch) -> Gua
     name = "teacher is better than chance"
     if logits.shape[1] != task.classes:
         return Guard(name, None, "not checked: the classes differ")
-    right = int((logits.argmax(1) == rows.labels).sum())
-    seen, chance = len(rows.labels), 1 / task.classes
-    spread = 2 * math.sqrt(chance * (1 - chance) / max(seen, 1))
-    bound = chance + max(spread, min(chance, 0.1 * (1 - chance)))  # an untrained network's hits go together
-    detail = f"{right}/{seen} right on held-out samples, chance is {chance:.1%}"
-    if seen == 0 or bound >= 1:
-        return Guard(name, None, f"not checked: {seen} held-out samples are too few")
-    return Guard(
-        name, right / seen > bound, detail, "load the trained weights; check classes and normalisation"
-    )
+    if not len(rows.labels):
+        return Guard(name, None, "not checked: no held-out sample")
+    ok, detail = task.above_chance(logits, rows.labels)
+    return Guard(name, ok, detail, "load the trained weights; check classes and normalisation")
 
 
 def _classes(task: Classification, student: Signals, teacher: Signals | None) -> Guard:
@@ -222,4 +228,4 @@ def _gradients(trial: Learner, terms: dict[str, torch.Tensor]) -> Guard:
         reached[term.split(".")[0]] |= any(moved[: len(own)])
     if unreached := idle or [method for method, yes in reached.items() if not yes]:
         return Guard(name, False, f"none from {', '.join(unreached)}", "do not detach the student's output")
-    return Guard(name, True, f"from {', '.join(terms) or LABELS}")
+    return Guard(name, True, f"from {', '.join(terms) or 'labels'}")

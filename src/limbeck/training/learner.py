@@ -18,8 +18,6 @@ from ..taps import Layout, Taps
 from ..tasks import Classification
 from .gather import gather, world
 
-LABELS = "cross_entropy"
-
 
 class Use(NamedTuple):
     """How a run uses a method.
@@ -221,7 +219,7 @@ class Learner(nn.Module):
         terms: Terms = {}
         starting = self.epoch < 0
         if self.label_weight and not starting and not rows.sampled:
-            terms[LABELS] = Term(self.task.loss(signals, rows), self.label_weight)
+            terms[self.task.loss_name] = Term(self.task.loss(signals, rows), self.label_weight)
         for i, (method, weight) in enumerate(zip(self._methods(), self.weights, strict=True)):
             if starting and -self.epoch > method.initial_epochs:
                 continue

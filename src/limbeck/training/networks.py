@@ -17,13 +17,14 @@ from ..config import OBJECT, ModelConfig
 from ..data import Data
 from ..errors import ModelError
 from ..models import build, of_library
+from ..models.fusion import build_fusion
 from ..teachers import Inputs
 from .checkpoint import fill, load_weights
 
 
 def feeds(data: Data) -> Inputs:
     """What a network trained on this data is fed."""
-    return Inputs(data.channels, data.size, data.mean, data.std)
+    return Inputs(data.channels, data.size, data.mean, data.std, getattr(data, "modalities", None))
 
 
 def make(
@@ -49,6 +50,8 @@ def make(
     if seed is not None:
         torch.manual_seed(seed)
     shape: dict[str, Any] = {"classes": classes, "channels": inputs.channels, "size": inputs.size}
+    if inputs.modalities is not None:
+        shape = {"classes": classes, "modalities": inputs.modalities}
     if config.name.startswith(OBJECT):
         raise ModelError(
             f"the network {config.name.removeprefix(OBJECT)} was handed over in Python",
@@ -63,7 +66,8 @@ def make(
                 expected="the data to decide it",
                 fix=f"remove {', '.join(taken)} from the options",
             )
-        model = build(config.name, **shape, **config.options)
+        maker = build if inputs.modalities is None else build_fusion
+        model = maker(config.name, **shape, **config.options)
     if config.weights is not None:
         fill(model, load_weights(Path(config.weights)), config.weights)
     return model

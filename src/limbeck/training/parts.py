@@ -199,6 +199,7 @@ class Parts:
             student=self.learner.student,
             teacher=None if live is None else live.model,
             build=partial(self._another, allow_code),
+            batch_size=self.config.train.batch_size,
         )
 
     def _another(
@@ -359,6 +360,10 @@ class Parts:
 
     def accompany(self, folder: Path) -> None:
         """Write what the student cannot be used without, beside its weights."""
+
+    def card(self) -> dict[str, Any]:
+        """What else rebuilds the student beside ``model.json``'s own keys."""
+        return {}
 
     def cost(self, model: nn.Module) -> dict[str, Any]:
         """What a network costs to keep and to run on this data."""

@@ -15,7 +15,7 @@ import numpy as np
 from torch import nn
 
 from ..config import OBJECT, PRETRAINED, RunConfig, TeacherConfig, dump
-from ..data import MASKED, Data, MaskData, TextData, load
+from ..data import MASKED, MODAL, Data, MaskData, ModalData, TextData, load
 from ..errors import LimbeckError, RunError
 from ..files import write_atomic
 from ..methods.base import Method
@@ -25,6 +25,7 @@ from .checkpoint import fill, load_weights, save_weights
 from .gather import rank, world
 from .guards import Guard, enforce
 from .language import LanguageParts
+from .multimodal import MultimodalParts
 from .parts import Parts
 from .progress import Progress
 from .record import Record, environment, now
@@ -73,12 +74,14 @@ def execute(
 
 
 def assemble(config: RunConfig, *, data: Data | None = None, **given: Any) -> Parts:
-    """The parts of a run, of images, masks or text; arguments as ``execute``."""
+    """The parts of a run, of images, masks, text or several modalities; arguments as ``execute``."""
     textual = config.data.name == "text" if data is None else isinstance(data, TextData)
     if textual:
         return LanguageParts(config, data=data, **given)
-    if data is None and config.data.name in MASKED:
+    if data is None and config.data.name in {*MASKED, *MODAL}:
         data = load(config.data)
+    if isinstance(data, ModalData):
+        return MultimodalParts(config, data=data, **given)
     return (SegmentationParts if isinstance(data, MaskData) else Parts)(config, data=data, **given)
 
 
@@ -305,6 +308,7 @@ class Session:
             "size": list(self.parts.data.size),
             "mean": list(self.parts.data.mean),
             "std": list(self.parts.data.std),
+            **self.parts.card(),
         }
 
     def _describe(self, status: str, trainer: Trainer) -> None:
