@@ -5,7 +5,8 @@
 Time is the median over alternating pairs; memory is the peak of all CPU allocations of one forward and backward,
 workspaces inside kernels included (``_pairs.peak_memory``). Both sides get the same float32 inputs, and their values
 and gradients are compared before anything is timed. The transcriptions are in ``_logit_pairs.py``,
-``_feature_pairs.py``, ``_embedding_pairs.py`` and ``_token_pairs.py``; ``--full`` adds the largest sizes.
+``_feature_pairs.py``, ``_embedding_pairs.py``, ``_transport_pairs.py`` and ``_token_pairs.py``;
+``--full`` adds the largest sizes.
 """
 
 from __future__ import annotations
@@ -23,8 +24,9 @@ from _feature_pairs import FEATURES
 from _logit_pairs import LOGIT_LOSSES
 from _token_pairs import TOKENS
 from _transcribed import LARGE, MAPS, Pair, Size, step
+from _transport_pairs import TRANSPORT
 
-PAIRS: dict[str, Pair] = {**LOGIT_LOSSES, **FEATURES, **EMBEDDINGS, **TOKENS}
+PAIRS: dict[str, Pair] = {**LOGIT_LOSSES, **FEATURES, **EMBEDDINGS, **TOKENS, **TRANSPORT}
 """Name, with a slash before what is special -> pair. Every public loss has one."""
 DRAWN = ("crd/candidates",)
 """Pairs whose two sides draw at random, each in its own way."""

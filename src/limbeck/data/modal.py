@@ -23,13 +23,14 @@ from .loader import Loader
 from .streams import generator, permutation
 
 Array = NDArray[Any]
+NOTHING = Modalities(())
 
 
 @dataclass(frozen=True)
 class ModalData(Data):
-    """Splits whose samples are rows of ``modalities``. With ``continuous``, ``classes`` are the names of the targets."""
+    """Splits whose samples are rows of ``modalities``; with ``continuous``, ``classes`` are names of the targets."""
 
-    modalities: Modalities = Modalities(())
+    modalities: Modalities = NOTHING
     continuous: bool = False
 
 

@@ -35,6 +35,7 @@ def encoder(
         ModelError: nothing is known for this shape, or an identity of another width.
 
     Example:
+        >>> import torch
         >>> encoder((5,), 3, (4,), 0.0, None)(torch.zeros(2, 5)).shape
         torch.Size([2, 3])
         >>> encoder((6, 50), 3, (4, 8), 0.0, None)(torch.zeros(2, 6, 50)).shape

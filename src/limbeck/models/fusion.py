@@ -155,7 +155,7 @@ class Gate(nn.Module):
     For two modalities this is the published gate, the sigmoid of one number.
 
     Example:
-        >>> Gate(2, 2)(torch.ones(1, 2, 2), torch.tensor([[True, False]]))
+        >>> Gate(2, 2)(torch.ones(1, 2, 2), torch.tensor([[True, False]])).detach()
         tensor([[1., 1.]])
     """
 

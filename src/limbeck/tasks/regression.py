@@ -20,6 +20,7 @@ class Regression(Classification):
         unbiased: of the loss, ``limbeck.losses.ccc``.
 
     Example:
+        >>> import torch
         >>> task = Regression(classes=1)
         >>> y = torch.tensor([[0.0], [1.0], [float("nan")]])
         >>> float(task.loss(Signals(torch.tensor([[0.0], [1.0], [9.0]])), Batch(y, y, torch.arange(3)))) < 1e-6
