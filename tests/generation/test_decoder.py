@@ -11,7 +11,7 @@ from torch import nn
 
 from limbeck.errors import ConfigError, ModelError
 from limbeck.generation import Decoder
-from limbeck.generation.decoder import vocabulary
+from limbeck.generation.decoder import cache_name, vocabulary
 
 ROOM = 20
 
@@ -36,10 +36,11 @@ class Pairs(nn.Module):
             input_ids=input_ids,
             attention_mask=attention_mask,
             position_ids=position_ids,
-            past_key_values=cache,
             use_cache=use_cache,
+            **{cache_name(self.inner): cache},
         )
-        pairs = tuple((layer.keys, layer.values) for layer in found.past_key_values.layers)
+        layers = getattr(found, cache_name(self.inner)).layers
+        pairs = tuple((layer.keys, layer.values) for layer in layers)
         if self.form == "lists":
             pairs = SimpleNamespace(key_cache=[k for k, _ in pairs], value_cache=[v for _, v in pairs])
         return SimpleNamespace(logits=found.logits, past_key_values=pairs)
@@ -173,3 +174,14 @@ def test_caches_that_cannot_be_cut_are_refused(cache, words):
 
 def test_the_smallest_vocabulary_counts():
     assert vocabulary(network("llama", vocabulary=40), network("gpt2"), nn.Identity()) == 40
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "llama"])
+def test_an_adapter_goes_by_the_names_of_its_model(kind):
+    from peft import LoraConfig, get_peft_model
+
+    model = network(kind)
+    targets = ["c_attn"] if kind == "gpt2" else ["q_proj"]
+    adapted = get_peft_model(model, LoraConfig(target_modules=targets, fan_in_fan_out=kind == "gpt2"))
+    assert cache_name(adapted) == cache_name(model)
+    walk(adapted, adapted, (5, 3, 1), seed=2)

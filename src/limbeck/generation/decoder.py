@@ -26,10 +26,11 @@ class Decoder:
     drafts are rolled back row by row by moving what stays to the right. Nothing is left behind in the cache.
 
     Args:
-        model: called with ``input_ids``, ``attention_mask``, ``position_ids``, ``past_key_values`` and
-            ``use_cache``, it gives ``logits`` and ``past_key_values``: a causal language model of
-            transformers, or one like it. Its cache is an object with ``layers`` that have ``keys`` and
-            ``values``, or pairs of those, of shape ``(rows, heads, tokens, width)``.
+        model: called with ``input_ids``, ``attention_mask``, ``position_ids``, ``past_key_values`` (or
+            ``cache``, where ``forward`` has that) and ``use_cache``, it gives ``logits`` and the cache by the
+            same name: a causal language model of transformers, or one like it. Its cache is an object with
+            ``layers`` that have ``keys`` and ``values``, or pairs of those, of shape
+            ``(rows, heads, tokens, width)``.
         prompts: token ids ``(B, P)``, padded on the left.
         mask: ``(B, P)``, False where there is padding.
         room: tokens that a text may grow by.
@@ -47,7 +48,7 @@ class Decoder:
         mask: Bool[Tensor, "rows prompt"],
         room: int,
     ) -> None:
-        self.model = model
+        self.model, self.name = model, cache_name(model)
         self.cache: Any = None
         self.width = 0
         self.filled = torch.zeros(len(prompts), dtype=torch.long, device=prompts.device)
@@ -113,13 +114,24 @@ class Decoder:
             input_ids=tokens,
             attention_mask=mask.long(),
             position_ids=positions.clamp_(0, self.last_position),
-            past_key_values=self.cache,
             use_cache=True,
+            **{self.name: self.cache},
             **more,
         )
-        self.cache = found.past_key_values
+        self.cache = getattr(found, self.name)
         _check(self.cache, mask.shape[1])
         return found.logits  # type: ignore[no-any-return]
+
+
+def cache_name(model: nn.Module) -> str:
+    """What a model calls the keys and values that it takes and gives; transformers renamed them in 5.24.
+
+    Example:
+        >>> cache_name(nn.Identity())
+        'past_key_values'
+    """
+    inner = getattr(model, "get_base_model", lambda: model)()  # an adapter's own signature says nothing
+    return "cache" if "cache" in inspect.signature(inner.forward).parameters else "past_key_values"
 
 
 def vocabulary(*models: nn.Module) -> int | None:
