@@ -11,6 +11,7 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from .data import AugmentConfig, DataConfig
+from .data_free.config import DataFreeConfig
 from .errors import ConfigError, suggest
 from .ramps import Ramp
 from .sections import Section as Section
@@ -194,6 +195,7 @@ class RunConfig(Section):
     teacher: TeacherConfig | None = None
     methods: tuple[MethodConfig, ...] = ()
     label_weight: float | None = Field(None, ge=0, description="weight of cross-entropy; null: the method's")
+    data_free: DataFreeConfig | None = Field(None, description="distillation without data; null: with data")
     sampling: SamplingConfig | None = Field(None, description="texts that the models write; null: the data's")
     train: TrainConfig = TrainConfig()
     latency: bool = Field(True, description="time the student at the end, about a second")
@@ -227,9 +229,10 @@ class RunConfig(Section):
     @property
     def label(self) -> str:
         """What reports call the method: its title or name, several joined by +, or ``scratch``."""
-        return (
-            self.title or "+".join(method.name.removeprefix(OBJECT) for method in self.methods) or "scratch"
-        )
+        names = [method.name.removeprefix(OBJECT) for method in self.methods]
+        if self.data_free is not None:
+            names.insert(0, self.data_free.label)
+        return self.title or "+".join(names) or "scratch"
 
 
 def parse(values: dict[str, Any]) -> RunConfig:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import json
 import os
 import secrets
@@ -80,3 +81,16 @@ def remove_leftovers(folder: Path) -> None:
     """Delete temporary files that a killed writer left in a folder."""
     for path in folder.glob(".*.tmp"):
         path.unlink(missing_ok=True)
+
+
+def write_arrays(path: Path, arrays: dict[str, Any]) -> None:
+    """Write NumPy arrays as one compressed ``.npz`` atomically.
+
+    Raises:
+        RunError: as ``write_atomic``.
+    """
+    import numpy as np
+
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)
+    write_atomic(path, lambda file: file.write(buffer.getvalue()))

@@ -179,7 +179,7 @@ class Parts:
         """Show the networks' layers to methods that look inside."""
         if not self.learner.looks_inside:
             return
-        example = next(self._loader(self.data.validation, train=False).epoch(0)).inputs[:2]
+        example = self._example()
         live = self.live
         seen = None if live is None else layout(live.model, example.to(self.accelerator.device))
         torch.manual_seed(derive(self.config.seed, "helpers"))
@@ -187,6 +187,10 @@ class Parts:
         wanted = self.learner.prepare(own, seen, self._setting(allow_code))
         if live is not None:
             live.taps = Taps(wanted, seen.classifier if seen else None, head=self.learner.head)
+
+    def _example(self) -> Tensor:
+        """Two inputs, to look at the networks' layers with."""
+        return next(self._loader(self.data.validation, train=False).epoch(0)).inputs[:2]
 
     def _setting(self, allow_code: Collection[str]) -> Setting:
         """What methods may know before the run."""
@@ -330,6 +334,11 @@ class Parts:
         split = getattr(self.data, name)
         logits, labels = self.predict(model, split)
         return self.task.metrics(logits, labels, self.teacher_logits(split))
+
+    @property
+    def label(self) -> str:
+        """What reports call the run where its configuration gives no title."""
+        return "+".join(m.name for m in self.learner._methods()) or "scratch"
 
     @property
     def metric(self) -> str | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 from collections.abc import Callable, Collection
@@ -11,17 +10,17 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 from torch import nn
 
 from ..config import OBJECT, PRETRAINED, RunConfig, TeacherConfig, dump
 from ..data import MASKED, MODAL, Data, MaskData, ModalData, TextData, load
 from ..errors import LimbeckError, RunError
-from ..files import write_atomic
+from ..files import write_arrays
 from ..methods.base import Method
 from ..runs import Run
 from ..teachers import LiveTeacher
 from .checkpoint import fill, load_weights, save_weights
+from .data_free import DataFreeParts
 from .gather import rank, world
 from .guards import Guard, enforce
 from .language import LanguageParts
@@ -75,6 +74,8 @@ def execute(
 
 def assemble(config: RunConfig, *, data: Data | None = None, **given: Any) -> Parts:
     """The parts of a run, of images, masks, text or several modalities; arguments as ``execute``."""
+    if config.data_free is not None:
+        return DataFreeParts(config, data=data, **given)
     textual = config.data.name == "text" if data is None else isinstance(data, TextData)
     if textual:
         return LanguageParts(config, data=data, **given)
@@ -146,7 +147,14 @@ def score(
     train = run.config.train.model_copy(update={"precision": "fp32"})
     known = run.config.teacher if _there(run.config.teacher) else None
     config = run.config.model_copy(
-        update={"train": train, "teacher": known, "methods": (), "label_weight": None, "sampling": None}
+        update={
+            "train": train,
+            "teacher": known,
+            "methods": (),
+            "label_weight": None,
+            "sampling": None,
+            "data_free": None,
+        }
     )
     student = run.student(checkpoint, allow_code=allow_code)
     parts = assemble(config, student=student, allow_code=allow_code)
@@ -280,8 +288,7 @@ class Session:
             results["teacher"] = {"test": found.teacher, "cost": self.parts.cost(self.parts.live.model)}
         self.record.json("model.json", self._card())
         if found.arrays:
-            data = _npz(found.arrays)
-            write_atomic(self.record.path / "evaluation.npz", lambda file: file.write(data))
+            write_arrays(self.record.path / "evaluation.npz", found.arrays)
         if found.responses:
             self.record.text("responses.jsonl", "".join(json.dumps(row) + "\n" for row in found.responses))
         self.parts.accompany(self.record.path)
@@ -319,7 +326,7 @@ class Session:
             "run.json",
             {
                 "name": self.record.path.name,
-                "label": config.title or "+".join(m.name for m in methods) or "scratch",
+                "label": config.title or self.parts.label,
                 "group": config.group,
                 "kind": "distill" if self.parts.learner.needs else "train",
                 "task": self.parts.task.name,
@@ -362,9 +369,3 @@ class Session:
 
 def _count(model: nn.Module) -> int:
     return sum(p.numel() for p in model.parameters())
-
-
-def _npz(arrays: dict[str, Any]) -> bytes:
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, **arrays)
-    return buffer.getvalue()
