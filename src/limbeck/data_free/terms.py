@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Literal
 
 from torch import Tensor
 from torch.nn import functional as F
@@ -50,8 +51,8 @@ class Seen:
 def generator_terms(seen: Seen, config: DataFreeConfig) -> Terms:
     """What the generator is to lower; adversarial terms carry their sign."""
     c = config
-    found = {
-        "bn": lambda: seen.normalised.loss(),
+    found: dict[str, Callable[[], Tensor]] = {
+        "bn": seen.normalised.loss,
         "ce": lambda: loss.class_loss(seen.teacher.logits, seen.labels, double_softmax=c.double_softmax),
         "one_hot": lambda: loss.class_loss(seen.teacher.logits, seen.teacher.logits.detach().argmax(1)),
         "activation": lambda: loss.activation(seen.teacher.features[EMBEDDING].flatten(1)),
@@ -97,7 +98,7 @@ class SyntheticTerms(Method):
 
     def forward(self, student: Signals, teacher: Signals | None, batch: Batch) -> Terms:
         s, t, c = student.logits, self.taught(teacher).logits, self.config
-        squares = "log_norm" if c.log_squares else "plain"
+        squares: Literal["plain", "log_norm"] = "log_norm" if c.log_squares else "plain"
         found = {
             "kl": lambda: kd(s, t, temperature=c.student_temperature),
             "mse": lambda: loss.squared(s, t, form=squares),

@@ -67,11 +67,11 @@ def balance(logits: Logits, *, base: float = math.e) -> Value:
     Source: DAFL (information entropy).
 
     Example:
-        >>> round(float(balance(torch.zeros(4, 10), base=10)), 6)
+        >>> round(float(balance(torch.zeros(4, 10), base=10.0)), 6)
         -1.0
     """
     p = _wide(logits).softmax(1).mean(0)
-    return torch.xlogy(p, p).sum() / math.log(base)
+    return (p * p.clamp_min(1e-30).log()).sum() / math.log(base)
 
 
 def agreement_mask(student: Logits, teacher: Logits) -> Tensor:
@@ -236,4 +236,5 @@ def image_norm(images: Images) -> Value:
         >>> image_norm(torch.ones(1, 1, 2, 2))
         tensor(2.)
     """
-    return torch.linalg.vector_norm(_wide(images))
+    norm: Tensor = torch.linalg.vector_norm(_wide(images))
+    return norm

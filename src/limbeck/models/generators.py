@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import ModelError, suggest
-from ..shapes import Images, Labels, Vectors
+from ..shapes import Images, Labels
 
 
 class ClassBatchNorm2d(nn.Module):
@@ -109,7 +109,7 @@ class Generator(nn.Module):
         )
         self.norms = nn.ModuleList([norm(wide), norm(wide), norm(width), norm(channels, last=True)])
 
-    def forward(self, z: Vectors, y: Labels) -> Images:
+    def forward(self, z: Tensor, y: Labels) -> Images:
         """Images ``(B, channels, H, W)`` of noise ``(B, latent)`` and requested classes ``(B,)``."""
         x = self.norms[0](self.fc(z).unflatten(1, (-1, *self.sizes[0])), y)
         for i in (0, 1):

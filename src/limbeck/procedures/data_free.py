@@ -14,7 +14,7 @@ from ..data_free.config import ADVERSARIAL, DataFreeConfig
 from ..data_free.memory import ImageMemory
 from ..data_free.pictures import Pictures, by_class
 from ..data_free.players import Synthesiser, crops, shifted
-from ..data_free.statistics import BatchStatistics
+from ..data_free.statistics import BatchStatistics, Normalised
 from ..data_free.terms import Seen, generator_terms
 from ..seeds import derive
 from ..signals import Batch, Signals
@@ -166,7 +166,7 @@ class DataFree:
     def make(self, z: Tensor, y: Tensor) -> Tensor:
         """Images ``(B, C, H, W)`` of noise and classes, without gradients; noise itself where nothing is learnt."""
         if self.player is None:
-            return z.unflatten(1, self.shape)
+            return z.reshape(-1, *self.shape)
         images: Tensor = self.players[GENERATOR](z, y)
         return images
 
@@ -200,8 +200,8 @@ class DataFree:
         self.hits, self.made = self.hits + int((answers == y).sum()), self.made + len(y)
         return Seen(looked, y, theirs, mine, normalised, self.player, lambda: self._contrast(looked))
 
-    def _ask_teacher(self, batch: Batch) -> tuple[Signals, Any]:
-        watching = nullcontext() if self.statistics is None else self.statistics.record()
+    def _ask_teacher(self, batch: Batch) -> tuple[Signals, Normalised]:
+        watching = nullcontext(Normalised()) if self.statistics is None else self.statistics.record()
         with self.autocast(), watching as seen, self.taps[1].record(self.teacher.model) as features:
             signals = self.teacher.differentiable(batch)
         signals.features = features
@@ -229,7 +229,7 @@ class DataFree:
         for view in (crops(every, 0.25), crops(every, 0.8)):
             blank = torch.zeros(len(view), dtype=torch.int64, device=view.device)
             means.append(self._ask_teacher(Batch(view, blank, blank))[1].means())
-        return self.player.head.contrast(*means, len(images), self.config.contrast_temperature)
+        return self.player.head.contrast(means[0], means[1], len(images), self.config.contrast_temperature)
 
     # -------------------------------------------------------------------------------------- what it tells
 
@@ -264,7 +264,7 @@ class DataFree:
             task = self.learner.task
             parts = [
                 task.signals(task.call(model, Batch(x, b, b))).logits.argmax(1)
-                for x, b in zip(images.split(256), blank.split(256), strict=True)
+                for x, b in zip(torch.split(images, 256), torch.split(blank, 256), strict=True)
             ]
         return torch.cat(parts)
 

@@ -91,7 +91,8 @@ def expected(grid: Grid, cells: Sequence[Cell], allow_code: Collection[str] = ()
             teacher = None if cell.teacher is None else known[cell.teacher].config
             paces[place] = measure(cell.config, teacher, data, allow_code)
         train = cell.config.train
-        count = len(data.train)
+        free = cell.config.data_free
+        count = len(data.train) if free is None else free.iterations * train.batch_size
         steps = count // train.batch_size if train.drop_last else -(-count // train.batch_size)
         looks = train.epochs if train.evaluate_every is None else steps * train.epochs // train.evaluate_every
         images = len(data.validation) * (looks + 2) + 2 * len(data.test)
@@ -105,7 +106,8 @@ def measure(
     """Time a few steps and an evaluation of a run, under a teacher that is not trained yet."""
     import torch
 
-    from ..procedures import Distillation
+    from ..procedures import Distillation, Procedure
+    from ..training.data_free import DataFreeParts
     from ..training.networks import feeds, make
     from ..training.parts import Parts
 
@@ -118,10 +120,14 @@ def measure(
         network = make(named, classes=len(data.classes), inputs=feeds(data), allow_code=allow_code)
     plain = config.model_copy(update={"teacher": None})
     torch.set_num_threads(config.train.threads or 1)
-    parts = Parts(plain, teacher=network, data=data, allow_code=allow_code)
-    procedure = Distillation(
+    free = config.data_free
+    kind = Parts if free is None else DataFreeParts
+    parts = kind(plain, teacher=network, data=data, allow_code=allow_code)
+    procedure: Procedure = Distillation(
         parts.learner, parts.teacher if parts.learner.needs else None, parts.accelerator.autocast
     )
+    if free is not None:
+        procedure = parts.procedure()
     # the processor's time is what a core of its own would take, however busy the machine is now
     clocked = time.process_time if parts.accelerator.device.type == "cpu" else time.perf_counter
     times: list[float] = []
@@ -141,7 +147,10 @@ def measure(
     parts.predict(parts.learner.student, data.validation.subset(torch.arange(count)))
     image = (clocked() - started) / count
     settled = sorted(times[2:] or times)
-    return Pace(settled[len(settled) // 2], image)
+    step = settled[len(settled) // 2]
+    if free is not None and free.rebuild_every is not None:  # the first step has a synthesis in it
+        step += (times[0] - step) / free.rebuild_every
+    return Pace(step, image)
 
 
 def clock(hours: float) -> str:

@@ -148,12 +148,13 @@ class Grid:
         for layer in (entry.set, of_run(entry.pairs.get(pair, {})), of_run(values), of_run(tuned or {})):
             run = merge(run, layer)
         needs = _needs(run["methods"], f"method {method}")
-        teacher = self._teacher(entry, pair, place, method, seed, bool(needs))
+        without = run.get("data_free") is not None
+        teacher = self._teacher(entry, pair, place, method, seed, bool(needs) or without)
         if teacher is None:
             run["teacher"] = None
         else:
             run["teacher"] = merge(run.get("teacher") or {}, {"run": str(self.folder / teacher)})
-            if needs - {"logits"}:  # remembered answers are logits only
+            if without or needs - {"logits"}:  # remembered answers are logits only
                 run["teacher"]["cache"] = "none"
         config = self._parsed(key, run, seed, group_name(pair, setting), method)
         kind: Literal["student", "tuning"] = "student" if trial is None else "tuning"
@@ -197,7 +198,7 @@ class Grid:
         """A teacher's run; equal configurations are one run."""
         run = self._base(place, network, self.study.teacher.set)
         run = merge(run, own)
-        run |= {"methods": [], "label_weight": None, "teacher": None}
+        run |= {"methods": [], "label_weight": None, "teacher": None, "data_free": None}
         digest = hashlib.sha256(json.dumps([run, seed], sort_keys=True).encode()).hexdigest()[:8]
         key = f"teachers/{slug(network.name)}-seed{seed}-{digest}"
         if key not in self.teachers:

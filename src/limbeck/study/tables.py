@@ -12,7 +12,7 @@ from ..files import write_text
 
 COLUMNS = ("pair", "setting", "method", "seed", "kind", "status", "seconds", "steps", "epochs", "parameters")
 
-SHARES = frozenset({"accuracy", "top5", "macro_recall", "ece", "confidence", "agreement"})
+SHARES = frozenset({"accuracy", "top5", "macro_recall", "ece", "confidence", "agreement", "hit_rate"})
 """Metrics in [0, 1] that are shown in percent."""
 
 MARKS = {"helped": "+", "hurt": "-", "no evidence": ""}

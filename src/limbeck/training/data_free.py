@@ -156,11 +156,17 @@ class DataFreeParts(Parts):
             own = ModelConfig(name=source.name, options={**source.options, "latent": source.latent})
             generator = make(own, classes=self.task.classes, inputs=self.inputs, allow_code=allow_code)
         else:
-            shape = {"channels": self.data.channels, "size": self.data.size, "latent": source.latent}
             if source.name not in GENERATORS:
                 names = ", ".join([*GENERATORS, "pixels", "noise", "module:callable"])
                 raise ModelError(f"unknown generator {source.name!r}", expected=names)
-            generator = build_generator(source.name, classes=self.task.classes, **shape, **source.options)
+            generator = build_generator(
+                source.name,
+                classes=self.task.classes,
+                channels=self.data.channels,
+                size=self.data.size,
+                latent=source.latent,
+                **source.options,
+            )
         if source.weights is not None:
             fill(generator, load_weights(Path(source.weights)), source.weights)
         return generator
@@ -278,6 +284,8 @@ class DataFreeParts(Parts):
                 return Guard(
                     "generator's terms", False, f"{name} is not finite", "look at teacher and generator"
                 )
+            if name == "kl" and self.settings.decision:  # 0 where no image is answered alike yet
+                continue
             gradients = torch.autograd.grad(term.value, own, retain_graph=True, allow_unused=True)
             if not any(g is not None and bool(g.any()) for g in gradients):
                 return Guard("generator's terms", False, f"no gradient from {name}", f"leave {name} out")
