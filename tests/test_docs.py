@@ -16,7 +16,7 @@ from tests.running import ROOT, environment
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
-PRESETS = sorted((ROOT / "presets").glob("*.yaml"))
+PRESETS = sorted([*(ROOT / "presets").glob("*.yaml"), *(ROOT / "presets" / "data-free").glob("*.yaml")])
 
 
 def run(script: Path, cwd: Path) -> str:

@@ -181,7 +181,7 @@ class RunConfig(Section):
         ...     parse({"studnet": "resnet8"})
         ... except ConfigError as error:
         ...     print(str(error).splitlines()[2].strip())
-        studnet: unknown key, nearest is 'student' (all: augment, data, group, ...
+        studnet: unknown key, nearest is 'student' (all: augment, data, ...
     """
 
     name: str | None = None

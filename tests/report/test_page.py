@@ -29,6 +29,23 @@ def arrays(path: Path, change: Any) -> None:
     np.savez(path / "evaluation.npz", **found)
 
 
+def synthetic(path: Path, images: np.ndarray) -> None:
+    np.savez(path / "synthetic.npz", steps=np.arange(len(images)) * 10, images=images)
+
+
+def test_generated_images_are_shown_and_damaged_ones_refused(tmp_path: Path) -> None:
+    path = run(tmp_path / "runs", "cpsc", steps=20)
+    rng = np.random.default_rng(0)
+    synthetic(path, rng.integers(0, 255, (4, 10, 2, 3, 6, 6), dtype=np.uint8))
+    page = write([path], tmp_path / "page.html").read_text()
+    assert "Generated images" in page
+    assert "step 30" in page
+    assert "data:image/png;base64," in page
+    synthetic(path, np.zeros((4, 10, 2, 3, 6), np.uint8))
+    with pytest.raises(RunError, match="holds no images by class"):
+        render(read_all([path]))
+
+
 def test_one_file_is_written_and_equal_records_give_equal_pages(tmp_path: Path) -> None:
     runs = [run(tmp_path / "runs", label, steps=20) for label in ("bickd", "scratch")]
     first = write(runs, tmp_path / "a" / "page.html", title="Title")

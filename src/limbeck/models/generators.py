@@ -147,7 +147,7 @@ def build_generator(
     Example:
         >>> sum(p.numel() for p in build_generator("unconditional", classes=10, channels=1, size=(28, 28),
         ...     latent=8, width=4).parameters())
-        4473
+        4481
     """
     if name not in GENERATORS:
         raise ModelError(f"unknown generator {name!r}", expected=suggest(name, list(GENERATORS)))

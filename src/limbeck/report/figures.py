@@ -15,6 +15,7 @@ from .plots import Style
 from .records import Array, Record, number
 from .rows import Row
 from .svg import INK
+from .synthetic import picture, read_synthetic, told
 from .text import counted
 
 
@@ -24,6 +25,19 @@ class Figure(NamedTuple):
     svg: str
     title: str
     caption: str = ""
+
+
+def generated(group: Group, key: str) -> list[Figure]:
+    """Images that data-free runs made, of the first seed of each method."""
+    found = []
+    for place, label in enumerate(group.labels):
+        record = group.of(label)[0]
+        images = read_synthetic(record.path)
+        if images and record.results is not None:
+            caption = told(number(record.results.last.test.get("hit_rate")))
+            drawn = picture(images, record.run.classes, title(label, [record]), caption)
+            found.append(Figure(drawn.svg(f"{key}-generated{place}"), drawn.title, caption))
+    return found
 
 
 def styles(labels: Sequence[str]) -> dict[str, Style]:
@@ -61,6 +75,8 @@ def learning(group: Group, runs: Sequence[Record], looks: dict[str, Style], key:
                   lambda line: line.get("accuracy"), percent=True),
         _learning(runs, looks, "Validation mIoU, %", f"{key}-miou", lambda r: r.validation,
                   lambda line: line.get("miou"), percent=True),
+        _learning(runs, looks, "Requested class met, %", f"{key}-hits", lambda r: r.train,
+                  lambda line: line.get("hit_rate"), percent=True),
     ]  # fmt: skip
     for place, term in enumerate(terms([run.train for run in runs])):
         name = f"Term {term}"

@@ -119,6 +119,7 @@ def _group(group: Group, key: str) -> dict[str, Any]:
         "gains": [f for base in ("scratch", "kd") for f in figures.gains(rows, base, looks, key)],
         "learning": figures.learning(group, counted, looks, key),
         "learning_unfinished": not group.counted,
+        "generated": figures.generated(group, key),
         "calibration": figures.calibration(group, rows, looks, key),
         "fidelity": fidelity,
         "fidelity_top": fidelity_top,

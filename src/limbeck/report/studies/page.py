@@ -16,6 +16,7 @@ from . import figures, tables, words
 from .anchors import Anchors
 from .classes import classes
 from .entries import entries
+from .generated import generated
 from .model import Comparison, Study, read_study
 from .robust import robust
 from .runs import Folder, compact, read_folders
@@ -147,6 +148,7 @@ class _Page:
                 }
                 for c in others
             ],
+            "generated": self._drawn(generated(study, group, self.folders)),
             "classes": by_class,
             "class_picture": self._drawn([by_class.picture] if by_class else []),
             "robust": beside,

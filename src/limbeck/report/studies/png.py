@@ -9,6 +9,7 @@ from ...study.grid import slug
 from ..picture import Picture, png
 from . import figures
 from .classes import classes
+from .generated import generated
 from .model import Study, read_study
 from .robust import robust
 from .runs import Folder, read_folders
@@ -51,6 +52,8 @@ def sheets(study: Study, folders: dict[str, Folder]) -> Iterator[tuple[str, Sequ
             mine = [panel.picture for panel in panels if panel.metric == metric]
             yield from _split(f"{slug(x)}-{slug(metric)}", mine)
     yield from _split("cost", [picture for group in study.groups for picture in figures.cost(study, group)])
+    images = [picture for group in study.groups for picture in generated(study, group, folders)]
+    yield from _split("generated", images)
     by_class = [classes(study, group, folders) for group in study.groups]
     yield from _split("classes", [each.picture for each in by_class if each])
     beside = [robust(study, group, folders) for group in study.groups]
