@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ..config import ModelConfig, RunConfig
-from ..data import Data, Split, load
+from ..data import MASKED, MODAL, Data, Split, load
 from ..data_free.config import DataFreeConfig
 from ..data_free.pictures import Pictures
 from ..data_free.players import Adapter, ContrastHead, Pixels, Synthesiser
@@ -67,7 +67,7 @@ class DataFreeParts(Parts):
         )
         data = config.data
         for wrong, what in (
-            (data.name == "text", "data.name=text"),
+            (data.name in {"text", *MASKED, *MODAL}, f"data.name={data.name}"),
             (config.augment != type(config.augment)(), "augment"),
             (config.sampling is not None, "sampling"),
             (cache, "teacher.cache or teacher.budget"),
