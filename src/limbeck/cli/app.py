@@ -276,3 +276,23 @@ def glyph100(
     from .data import glyph100
 
     glyph100(fonts, out)
+
+
+@data.command("scenes")
+def scenes(
+    stamps: Annotated[Path, typer.Option(help="folder of art with alpha, one folder for each class")],
+    out: Annotated[Path, typer.Option(help="file to write")] = Path("scenes.npz"),
+    classes: Annotated[
+        list[str] | None,
+        typer.Option("--class", metavar="NAME=FOLDER[,FOLDER]", help="a class and its folders; repeat it"),
+    ] = None,
+    backgrounds: Annotated[
+        Path | None, typer.Option(help="folder of photographs [default: those of scikit-learn]")
+    ] = None,
+    size: Annotated[int, typer.Option(min=16, help="side of a scene in pixels")] = 48,
+    seed: Annotated[int, typer.Option(min=0, help="of all draws")] = 0,
+) -> None:
+    """Paste free art on photographs: scenes with exact masks, for segmentation from image-level labels."""
+    from .data import scenes
+
+    scenes(stamps, out, classes or [], backgrounds, size, seed)

@@ -23,3 +23,27 @@ def glyph100(fonts: Path, out: Path) -> None:
     )
     print(f"content: sha256 {made.content}")
     print(f"written: {out}")
+
+
+def scenes(
+    stamps: Path, out: Path, classes: list[str], backgrounds: Path | None, size: int, seed: int
+) -> None:
+    """Compose the scenes, write them, and print what they hold."""
+    from ..data.scenes import DEFAULT, build, save
+    from ..errors import ConfigError
+
+    chosen = {}
+    for word in classes:
+        name, equals, folders = word.partition("=")
+        if not (name and equals and folders):
+            raise ConfigError("a class without folders", got=word, expected="NAME=FOLDER[,FOLDER]")
+        chosen[name] = tuple(folders.split(","))
+    made = build(stamps, chosen or DEFAULT, backgrounds, size, seed)
+    save(made, out)
+    for part, objects in made.objects.items():
+        counts = ", ".join(f"{len(files)} {name}" for name, files in objects.items())
+        covered = 100 * float((made.masks[part] > 0).mean())
+        print(f"{part}: {len(made.images[part])} scenes of {counts}; objects cover {covered:.0f} %")
+    print("real objects that no two splits share; synthetic scenes")
+    print(f"content: sha256 {made.content}")
+    print(f"written: {out}")

@@ -23,6 +23,7 @@ from .modal import ModalData, ModalSplit
 from .modal_files import multimodal
 from .noise import LabelNoise
 from .npz import npz
+from .scenes import scenes
 from .segmentation import segmentation
 from .splits import DatasetSplit, Split, TensorSplit
 from .text import TextData, text
@@ -48,10 +49,11 @@ SOURCES: dict[str, Callable[[DataConfig], Data]] = {
     "segmentation": segmentation,
     "ellipses": ellipses,
     **MODAL,
+    "scenes": scenes,
 }
 """Every data set that a configuration can name."""
 
-MASKED = frozenset({"segmentation", "ellipses"})
+MASKED = frozenset({"segmentation", "ellipses", "scenes"})
 """Those that have a class for every pixel."""
 
 

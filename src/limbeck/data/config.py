@@ -22,7 +22,7 @@ class DataConfig(ModalKeys, Changes):
 
     Attributes:
         name: an entry of ``limbeck.data.SOURCES``: digits, fashion-mnist, cifar10, cifar100,
-            glyph100, folder, npz, text or segmentation.
+            glyph100, folder, npz, text, segmentation, scenes or ellipses.
         path: folder or file to read; needed by ``folder``, ``npz`` and ``text``, optional for the others.
         validation: share (below 1) or number of training images held out for model selection, by a seeded
             stratified draw; ignored where the source brings its own validation split. 0 is refused: a run
