@@ -7,6 +7,7 @@ from typing import Any
 
 from ..errors import ConfigError, suggest
 from .ab import AB
+from .asdt import ASDT
 from .at import AT
 from .base import Method, MethodOptions, Setting, Term, Terms
 from .bickd import BicKD
@@ -104,6 +105,7 @@ METHODS: dict[str, type[Method]] = {
     "ccc_kd": CCCKD,
     "label_smoothing": LabelSmoothing,
     "tf_kd": TfKD,
+    "asdt": ASDT,
     "dml": DML,
     "one": ONE,
     "token_kd": TokenKD,

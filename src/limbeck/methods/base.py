@@ -95,10 +95,12 @@ class Method(nn.Module):
             gather the global batch first.
         head: True when the method reads ``extra["head"]``, the weight and bias of the last linear layer.
         continuous: True when the method is meaningful where outputs are numbers to regress, not class scores.
+        uneven: True when some steps leave trained parameters out, which distributed runs must know.
         may_rest: terms that may be 0 at the start, because they wait for another term to do its work.
         initial_epochs: length of an initialisation stage before the main one.
         epoch: where the run stands, in epochs of the main stage (3.25, say), set before every step; below 0
             in the initialisation stage.
+        step: optimiser steps of the main stage before this one; below 0 in the initialisation stage.
         tuples: size and number of the tuples of different samples that batches must be made of, row after
             row; None for batches of any samples.
     """
@@ -113,9 +115,11 @@ class Method(nn.Module):
     head: ClassVar[bool] = False
     continuous: ClassVar[bool] = False
     may_rest: ClassVar[frozenset[str]] = frozenset()
+    uneven: ClassVar[bool] = False
 
     initial_epochs: int = 0
     epoch: float = 0.0
+    step: int = 0
 
     tuples: tuple[int, int] | None = None
     student_taps: tuple[str, ...] = ()

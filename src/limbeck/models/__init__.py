@@ -9,6 +9,7 @@ from pydantic import TypeAdapter, ValidationError
 from torch import nn
 
 from ..errors import ModelError, suggest
+from .asdt import ASDTNet
 from .libraries import LIBRARIES, Data, normalisation, of_library
 from .mobilenet import MobileNetV2
 from .preact_resnet import PreActResNet18
@@ -52,7 +53,7 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
 }
 """Every network that a configuration can name; called with classes, channels, size and its own options."""
 
-SEGMENTERS: dict[str, Callable[..., nn.Module]] = {"fcn": FCN}
+SEGMENTERS: dict[str, Callable[..., nn.Module]] = {"fcn": FCN, "asdt": ASDTNet}
 """Networks that give maps of class scores; called alike."""
 
 COMMON = ("classes", "channels", "size")
@@ -160,6 +161,7 @@ __all__ = [
     "MODELS",
     "SEGMENTERS",
     "VGG",
+    "ASDTNet",
     "Description",
     "LargeResNet",
     "MobileNetV2",

@@ -9,6 +9,7 @@ from .language import LanguageModelling, Tokens
 from .multimodal import MultimodalClassification, MultimodalRegression
 from .regression import Regression
 from .segmentation import Segmentation
+from .weak import WeakSegmentation
 
 if TYPE_CHECKING:
     from ..data import Data
@@ -19,7 +20,7 @@ def task_of(data: Data) -> Classification:
     from ..data import MaskData, ModalData, TextData
 
     if isinstance(data, MaskData):
-        return Segmentation(len(data.classes), data.size, data.stride)
+        return (WeakSegmentation if data.weak else Segmentation)(len(data.classes), data.size, data.stride)
     if isinstance(data, ModalData):
         if data.continuous:
             return MultimodalRegression(len(data.classes), data.classes)
@@ -35,5 +36,6 @@ __all__ = [
     "Regression",
     "Segmentation",
     "Tokens",
+    "WeakSegmentation",
     "task_of",
 ]

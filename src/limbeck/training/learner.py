@@ -114,6 +114,11 @@ class Learner(nn.Module):
         """Length of the initialisation stage."""
         return max((method.initial_epochs for method in self._methods()), default=0)
 
+    @property
+    def uneven(self) -> bool:
+        """Whether a step may leave parameters out."""
+        return any(method.uneven for method in self._methods())
+
     def prepare(self, student: Layout, teacher: Layout | None, setting: Setting) -> tuple[str, ...]:
         """Let the methods choose layers and build their helpers; call once, before training.
 
@@ -131,11 +136,11 @@ class Learner(nn.Module):
         """Whether a method reads the last linear layer."""
         return any(method.head for method in self._methods())
 
-    def at(self, epoch: float) -> None:
-        """Set where the run stands, in epochs of the main stage; below 0 is the initialisation stage."""
-        self.epoch = epoch
+    def at(self, epoch: float, step: int = 0) -> None:
+        """Set where the run stands, in epochs and steps of the main stage; below 0 is the initialisation stage."""
+        self.epoch, self.step = epoch, step
         for i, (method, schedule) in enumerate(zip(self._methods(), self.schedules, strict=True)):
-            method.epoch = epoch
+            method.epoch, method.step = epoch, step
             now = {name: ramp.at(epoch, self.epochs) for name, ramp in schedule.items()}
             self.weights[i] = now.pop("weight", self.weights[i])
             if now:

@@ -67,6 +67,7 @@ class Parts:
 
     Attributes:
         looked_at: held-out samples that the guards look at.
+        folder: the run's record, once there is one.
     """
 
     looked_at = GUARDED
@@ -82,6 +83,7 @@ class Parts:
         allow_code: Collection[str] = (),
     ) -> None:
         self.config = config
+        self.folder: Path | None = None
         self._possible()
         self.data = data if data is not None else _load(config)
         self.calls = Calls(None if config.teacher is None else config.teacher.budget)

@@ -31,6 +31,7 @@ from .record import Record, environment, now
 from .remembering import keep
 from .segmentation import SegmentationParts
 from .trainer import RunInterrupted, Trainer
+from .weak import WeakParts
 
 
 def execute(
@@ -83,7 +84,9 @@ def assemble(config: RunConfig, *, data: Data | None = None, **given: Any) -> Pa
         data = load(config.data)
     if isinstance(data, ModalData):
         return MultimodalParts(config, data=data, **given)
-    return (SegmentationParts if isinstance(data, MaskData) else Parts)(config, data=data, **given)
+    if isinstance(data, MaskData):
+        return (WeakParts if data.weak else SegmentationParts)(config, data=data, **given)
+    return Parts(config, data=data, **given)
 
 
 def ensure(
@@ -179,6 +182,7 @@ class Session:
 
     def __init__(self, parts: Parts, record: Record) -> None:
         self.parts, self.record = parts, record
+        parts.folder = record.path
         self.config = parts.config
 
     def run(

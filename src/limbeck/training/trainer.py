@@ -133,7 +133,7 @@ class Trainer:
         self.initial = self.learner.initial_epochs
         self.epochs = self.initial + config.epochs
         self.steps = self.epochs * len(loader)
-        if self.initial or "features" in self.learner.needs:
+        if self.initial or "features" in self.learner.needs or self.learner.uneven:
             accelerator.ddp_handler = _lenient()
         if config.threads:
             torch.set_num_threads(config.threads)
@@ -245,7 +245,7 @@ class Trainer:
         """
         per_epoch = len(self.loader)
         main = self.step - self.initial * per_epoch
-        self.learner.at(main / per_epoch)
+        self.learner.at(main / per_epoch, main)
         if self.initial and main == 0:
             for chosen in self.optimizers.values():
                 chosen.state.clear()
