@@ -27,7 +27,10 @@ def draw(mixed=False):
         batch.mixed_labels = torch.tensor([1, 1, 0, 2, 3, -100])
         batch.mixing = torch.tensor([0.9, 0.5, 0.2, 1.0, 0.0, 0.3])
     student.requires_grad_()
-    mine, theirs = (Signals(x, extra={"tokens": Tokens(x, Head(torch.eye(4)))}) for x in (student, teacher))
+    mine, theirs = (
+        Signals(x, extra={"tokens": Tokens(x, Head(torch.eye(4))), "maps": x.T.reshape(1, 4, 2, 3)})
+        for x in (student, teacher)
+    )
     return mine, theirs, batch
 
 

@@ -11,13 +11,13 @@ import pytest
 import torch
 import yaml
 from PIL import Image
-from tests.methods.running import stopped_run
 
 from limbeck.config import parse
 from limbeck.data import DataConfig, MaskData, MaskSplit, load
 from limbeck.data.scenes import build, save
 from limbeck.errors import DataError, LimbeckError
 from limbeck.training.session import execute
+from tests.methods.running import stopped_run
 
 FIELD = {"iterations": 2, "sigma_xy": 5, "sigma_rgb": 25, "weight": 6, "smooth_weight": 0}
 METHOD = {
@@ -64,9 +64,10 @@ def test_a_run_reports_every_part_and_leaves_pictures(tmp_path: Path, here: Call
     assert [("asdt.student_by_head" in row["terms"]) for row in rows] == [
         step > 8 and (step // 2) % 2 == 0 for step in range(1, 17)
     ]
-    pictures = sorted((run.path / "pictures").iterdir())
+    pictures = sorted((run.path / "pictures").glob("*.png"))
     assert [path.name for path in pictures] == ["masks-0000008.png", "masks-0000016.png"]
-    assert Image.open(pictures[0]).size == (6 * 16, 8 * 16)
+    with Image.open(pictures[0]) as picture:
+        assert picture.size == (6 * 16, 8 * 16)
     assert here("report", run.path, "--output", tmp_path / "page.html").code == 0
     page = (tmp_path / "page.html").read_text()
     assert page.count("data:image/png;base64,") == 2
@@ -103,7 +104,13 @@ def test_a_stopped_run_goes_on_to_the_same_weights(tmp_path: Path, monkeypatch: 
         ({"data": {"weak": False}}, "offers masks"),
         ({"student": {"name": "fcn", "options": {"widths": [4]}}}, "classification branch"),
         ({"teacher": {"run": "nowhere"}}, "no teacher beside"),
-        ({"data": {"name": "digits", "size": None, "weak": False}, "student": {"name": "cnn", "options": {}}}, "masks"),
+        (
+            {
+                "data": {"name": "digits", "size": None, "weak": False},
+                "student": {"name": "cnn", "options": {}},
+            },
+            "masks",
+        ),
     ],
 )
 def test_what_does_not_fit_is_refused_in_one_line(sections: Any, words: str, tmp_path: Path) -> None:
@@ -136,7 +143,9 @@ def test_scenes_share_no_object_and_are_always_the_same(stamps: Path, tmp_path: 
         assert sum(map(len, parts)) == len(set.union(*parts)) == 10
         assert all(parts)
     save(made, tmp_path / "scenes.npz")
-    full, weak = (load(DataConfig(name="scenes", path=str(tmp_path / "scenes.npz"), weak=w)) for w in (False, True))
+    full, weak = (
+        load(DataConfig(name="scenes", path=str(tmp_path / "scenes.npz"), weak=w)) for w in (False, True)
+    )
     assert full.classes == ("background", "disc", "square")
     seen = torch.stack([(full.train.labels == k).flatten(1).any(1) for k in range(3)], 1)
     assert torch.equal(weak.train.labels.bool(), seen)

@@ -34,7 +34,7 @@ RAW = Layout((), (), None, None)
 
 
 def test_the_switch_is_the_released_one() -> None:
-    signal = PulseWidthSchedule()
+    signal = PulseWidthSchedule(start=1000)
     on = [i for i in range(1, 2000) if signal.turn(i)]
     assert on == [i for i in range(1, 2000) if i > 1000 and (i // 25) % 6 == 0]
     assert sum(signal.turn(i) for i in range(1050, 1050 + 1500)) == 250
@@ -42,7 +42,9 @@ def test_the_switch_is_the_released_one() -> None:
 
 def test_the_switch_at_its_edges() -> None:
     assert [PulseWidthSchedule(period=4, slots=1, start=2).turn(i) for i in range(1, 6)] == [0, 0, 1, 1, 1]
-    assert sum(PulseWidthSchedule(period=50, slots=7).turn(i) for i in range(49)) == 7  # slots of 50 // 7 steps
+    assert (
+        sum(PulseWidthSchedule(period=50, slots=7).turn(i) for i in range(49, 98)) == 7
+    )  # slots of 50 // 7 steps
     turns = [PulseWidthSchedule(period=4, slots=4, phase=1).turn(i, teachers=3) for i in range(1, 9)]
     assert turns == [1, 2, 0, 0, 1, 2, 0, 0]
     for wrong in ({"period": 3, "slots": 4}, {"slots": 2, "phase": 2}, {"period": 0}):
@@ -67,7 +69,9 @@ def test_mean_field_is_its_formula_pixel_by_pixel() -> None:
     kernel = symmetric(affinity(images, 1.5, 60.0))
     q = scores.flatten(2) / scores.flatten(2).sum(1, keepdim=True)
     for _ in range(3):
-        energy = torch.stack([sum(kernel[0, i, j] * q[0, :, j] for j in range(6) if j != i) for i in range(6)], 1)
+        energy = torch.stack(
+            [sum(kernel[0, i, j] * q[0, :, j] for j in range(6) if j != i) for i in range(6)], 1
+        )
         new = scores.flatten(2)[0] * torch.exp(7.0 * energy)
         q = (new / new.sum(0))[None]
     torch.testing.assert_close(mean_field(scores, [(kernel, 7.0)], 3).flatten(2), q)
@@ -157,7 +161,9 @@ def dual(batch: int = 2, size: int = 8) -> Dual:
 
 
 def method(**options: Any) -> ASDT:
-    made = resolve("asdt", {"stride": 1, "energy": 0.001, "confidence": 0.3, "exponents": (1.0, 2.0), **options})
+    made = resolve(
+        "asdt", {"stride": 1, "energy": 0.001, "confidence": 0.3, "exponents": (1.0, 2.0), **options}
+    )
     assert isinstance(made, ASDT)
     inputs = Inputs(3, (8, 8), (0.5, 0.4, 0.3), (0.2, 0.2, 0.2))
     net = torch.nn.Identity()
@@ -192,7 +198,10 @@ def test_slots_decide_what_the_student_learns_from() -> None:
         ({"switch": {"period": 4, "slots": 1}}, {"student_by_head": 0.5}),
         ({"switch": {"period": 4, "slots": 1}, "w_t2": 0.1}, {"student_by_head": 0.05}),
         ({"switch": {"period": 4, "slots": 1}, "on": "add"}, {"student_by_cam": 0.5, "student_by_head": 0.5}),
-        ({"switch": {"period": 4, "slots": 1}, "mix": True}, {"student_by_cam": 0.25, "student_by_head": 0.25}),
+        (
+            {"switch": {"period": 4, "slots": 1}, "mix": True},
+            {"student_by_cam": 0.25, "student_by_head": 0.25},
+        ),
     ],
 )
 def test_readings_are_options(options: Any, weights: dict[str, float]) -> None:
@@ -215,7 +224,9 @@ def test_terms_are_their_formulas_and_heads_do_not_teach_themselves() -> None:
     assert set(first[0].unique().tolist()) <= {-100, 0, 1, 3}
     (gradient,) = torch.autograd.grad(found["student_by_head"].value, output.teacher, allow_unused=True)
     assert gradient is None
-    free = method(switch={"period": 4, "slots": 1}, restrict=False).head_labels(images, output.teacher, present)
+    free = method(switch={"period": 4, "slots": 1}, restrict=False).head_labels(
+        images, output.teacher, present
+    )
     assert len(free.unique()) == 4
     assert task.signals(output).logits.shape == (128, 4)
 
@@ -223,7 +234,9 @@ def test_terms_are_their_formulas_and_heads_do_not_teach_themselves() -> None:
 def test_fusion_takes_the_larger_of_both_probabilities() -> None:
     output = dual()
     full = WeakSegmentation(4, (8, 8)).signals(output).extra["full"]
-    torch.testing.assert_close(full.exp(), torch.maximum(output.student.softmax(1), output.teacher.softmax(1)))
+    torch.testing.assert_close(
+        full.exp(), torch.maximum(output.student.softmax(1), output.teacher.softmax(1))
+    )
 
 
 def test_other_scales_are_averaged_and_leave_no_trace() -> None:
@@ -256,7 +269,9 @@ def test_activation_maps_are_the_classifier_at_every_place() -> None:
     assert detached.get_parameter("trunk.0.0.weight").grad is None
 
 
-@pytest.mark.parametrize(("labels", "words"), [(torch.zeros(3, 8, 8), "offers masks"), (torch.zeros(3), "classification")])
+@pytest.mark.parametrize(
+    ("labels", "words"), [(torch.zeros(3, 8, 8), "offers masks"), (torch.zeros(3), "classification")]
+)
 def test_other_data_is_refused(labels: torch.Tensor, words: str) -> None:
     made = resolve("asdt")
     net = torch.nn.Identity()

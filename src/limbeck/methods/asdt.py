@@ -140,9 +140,7 @@ class ASDT(Method):
             self.choices = ("asdt: the first teacher alone",)
         else:
             how = "half of each teacher" if self.options.mix else f"1 of {switch.slots} slots"
-            self.choices = (
-                f"asdt (reconstructed): {how}, of {switch.period} steps, after {switch.start}",
-            )
+            self.choices = (f"asdt (reconstructed): {how}, of {switch.period} steps, after {switch.start}",)
 
     def observe(self, student: nn.Module, signals: Signals, batch: Batch) -> None:
         """Activation maps of the image at other scales, without gradient and without dropout."""

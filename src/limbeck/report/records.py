@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import math
 import zipfile
@@ -20,6 +21,9 @@ from ..errors import RunError
 
 Array = NDArray[Any]
 T = TypeVar("T", bound=BaseModel)
+
+MOST_PICTURES = 12
+PNG = b"\x89PNG\r\n\x1a\n"
 
 _LEAVE = "restore the file from a copy, or leave the run out"
 
@@ -129,6 +133,8 @@ class Record:
         guards: the start-up checks.
         results: numbers of a finished run, else None.
         arrays: ``evaluation.npz`` of a finished run, else empty.
+        pictures: PNG files of the run, by name, as base64; at most ``MOST_PICTURES``, evenly spaced.
+        caption: how to read them.
     """
 
     path: Path
@@ -141,6 +147,8 @@ class Record:
     guards: tuple[Guard, ...]
     results: Results | None
     arrays: dict[str, Array]
+    pictures: tuple[tuple[str, str], ...] = ()
+    caption: str = ""
 
     @property
     def finished(self) -> bool:
@@ -195,7 +203,20 @@ def read(path: Path | str) -> Record:
         if finished
         else None,
         arrays=read_arrays(path / "evaluation.npz") if finished and run.task == "classification" else {},
+        pictures=_pictures(path / "pictures"),
+        caption=_text(path / "pictures" / "caption.txt")
+        if (path / "pictures" / "caption.txt").is_file()
+        else "",
     )
+
+
+def _pictures(folder: Path) -> tuple[tuple[str, str], ...]:
+    """Pictures that a run left of itself; what does not begin like a PNG is none."""
+    files = sorted(folder.glob("*.png"))
+    step = max(1, -(-len(files) // MOST_PICTURES))
+    chosen = [file for i, file in enumerate(files) if (len(files) - 1 - i) % step == 0]
+    found = [(file.stem, file.read_bytes()) for file in chosen if file.is_file()]
+    return tuple((name, base64.b64encode(data).decode()) for name, data in found if data.startswith(PNG))
 
 
 def read_all(paths: Iterable[Path | str]) -> list[Record]:

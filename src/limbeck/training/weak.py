@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ..data.splits import Split
 from ..errors import ConfigError
 from ..evaluation.segmentation import Confusion
-from ..files import write_atomic
+from ..files import write_atomic, write_text
 from ..methods.asdt import ASDT
 from ..models.asdt import Dual
 from ..segmentation import scaled_cams, with_background
@@ -37,6 +37,10 @@ COLOURS = (
     (80, 200, 200),
 )
 VOID = (90, 90, 90)
+CAPTION = (
+    "Validation images, one a column. From the top: image, true mask (never trained on), activation maps, "
+    "both teachers' labels (grey: none), first head, student head, fused prediction."
+)
 
 Heads = dict[str, Confusion]
 
@@ -156,7 +160,11 @@ class WeakParts(SegmentationParts):
         sheet = torch.cat([torch.cat(list(images), 1) for images in painted], 0)
         image = Image.fromarray(sheet.numpy())
         assert self.folder is not None
-        path = self.folder / "pictures" / f"masks-{step:07d}.png"
+        pictures = self.folder / "pictures"
+        path = pictures / f"masks-{step:07d}.png"
+        write_text(
+            pictures / "caption.txt", CAPTION if methods else CAPTION.replace(", both teachers' labels", "")
+        )
         write_atomic(path, lambda file: image.save(file, format="PNG"))
 
     def _labels(self, method: ASDT, dual: Dual, batch: Any) -> Sequence[Tensor]:
