@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test asks a hub; it is read when the libraries are imported
 
 from hypothesis import settings
 from jaxtyping import install_import_hook

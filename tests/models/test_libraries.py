@@ -32,11 +32,6 @@ VISION = Path(sys.prefix) / "vision"
 timm = pytest.mark.skipif(not VISION.is_dir(), reason=f"timm is not in {VISION}: make test puts it there")
 
 
-@pytest.fixture(autouse=True)
-def offline(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-
-
 def test_a_transformer_is_made_for_the_data() -> None:
     net = models.build("transformers:vit", **KIND, **VIT)
     images = torch.randn(3, 1, 8, 8)

@@ -90,7 +90,7 @@ def test_without_a_compiler_it_is_one_message(
 ) -> None:
     monkeypatch.setenv("CXX", str(tmp_path / "no-compiler"))
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))
-    done = limbeck("distill", config, "--output", tmp_path / "run", "train.compile=true")
+    done = limbeck("distill", config, "--output", tmp_path / "run", "train.compile=true", fresh=True)
     assert done.returncode == 2
     assert "torch.compile cannot run the network CNN" in done.stderr
     assert "train.compile=false" in done.stderr
