@@ -1,8 +1,9 @@
 """Processes that have the libraries loaded already.
 
-Reads requests, one JSON line each: a list of jobs, each with the words after ``python -m limbeck``, a working folder,
-an environment and files for its output. Forks one process a job, each of which then runs as ``python -m limbeck`` would,
-down to the interpreter's own end. Answers with their ids, then with a line for each that ended.
+Reads requests, one JSON line each: a list of jobs, each with the words after ``python -m limbeck``, a working
+folder, an environment and files for its output. Forks one process a job, each of which then runs as
+``python -m limbeck`` would, down to the interpreter's own end. Answers with their ids, then with a line for each
+that ended.
 """
 
 from __future__ import annotations
