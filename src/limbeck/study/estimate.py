@@ -106,10 +106,10 @@ def measure(
     """Time a few steps and an evaluation of a run, under a teacher that is not trained yet."""
     import torch
 
+    from ..data import MaskData
     from ..procedures import Distillation, Procedure
-    from ..training.data_free import DataFreeParts
     from ..training.networks import feeds, make
-    from ..training.parts import Parts
+    from ..training.session import assemble
 
     network = None
     if teacher is not None and config.teacher is not None:
@@ -121,13 +121,14 @@ def measure(
     plain = config.model_copy(update={"teacher": None})
     torch.set_num_threads(config.train.threads or 1)
     free = config.data_free
-    kind = Parts if free is None else DataFreeParts
-    parts = kind(plain, teacher=network, data=data, allow_code=allow_code)
+    parts = assemble(plain, teacher=network, data=data, allow_code=allow_code)
     procedure: Procedure = Distillation(
         parts.learner, parts.teacher if parts.learner.needs else None, parts.accelerator.autocast
     )
     if free is not None:
         procedure = parts.procedure()
+    middle = config.train.epochs // 2  # methods that begin with less than all of their terms are under way
+    parts.learner.at(middle, middle * len(parts.loader))
     # the processor's time is what a core of its own would take, however busy the machine is now
     clocked = time.process_time if parts.accelerator.device.type == "cpu" else time.perf_counter
     times: list[float] = []
@@ -144,7 +145,11 @@ def measure(
         times.append(clocked() - started)
     started = clocked()
     count = min(len(data.validation), 1024)
-    parts.predict(parts.learner.student, data.validation.subset(torch.arange(count)))
+    if isinstance(data, MaskData):
+        count = len(data.validation)
+        parts.scores(parts.learner.student, "validation")
+    else:
+        parts.predict(parts.learner.student, data.validation.subset(torch.arange(count)))
     image = (clocked() - started) / count
     settled = sorted(times[2:] or times)
     step = settled[len(settled) // 2]
