@@ -13,6 +13,7 @@ from pydantic import BaseModel, Field, ValidationError, field_validator, model_v
 from .data import AugmentConfig, DataConfig
 from .data_free.config import DataFreeConfig
 from .errors import ConfigError, suggest
+from .pulse import PulseWidthSchedule
 from .ramps import Ramp
 from .sections import Section as Section
 
@@ -33,6 +34,14 @@ class ModelConfig(Section):
     weights: str | None = Field(None, description="safetensors file to start from")
 
 
+class TurnsConfig(PulseWidthSchedule):
+    """Trained networks that take turns as teachers, each training step one of them."""
+
+    runs: tuple[str, ...] = Field(
+        min_length=2, description="folders of finished runs; the first has most steps"
+    )
+
+
 class TeacherConfig(Section):
     """Where the teacher comes from: a run folder, or a network with a weights file."""
 
@@ -43,6 +52,17 @@ class TeacherConfig(Section):
     budget: int | None = Field(None, ge=1, description="training samples that the teacher may be asked about")
     rest: Literal["refuse", "labels", "leave_out"] = Field("refuse", description="training samples beyond it")
     renormalise: bool = False
+    turns: TurnsConfig | None = Field(
+        None, description="several runs that take turns, instead of run or model"
+    )
+
+    @model_validator(mode="after")
+    def _turns_alone(self) -> TeacherConfig:
+        if self.turns is not None and (self.run is not None or self.model is not None):
+            raise ValueError("teacher.turns names its own runs: leave teacher.run and teacher.model out")
+        if self.turns is not None and self.cache != "none":
+            raise ValueError("teachers that take turns cannot be remembered: set teacher.cache=none")
+        return self
 
     @model_validator(mode="after")
     def _one_source(self) -> TeacherConfig:

@@ -43,7 +43,10 @@ class Distillation:
         signals: Signals | None = None
         others: dict[int, tuple[Batch, Signals]] = {}
         if self.teacher is not None:
-            with self.autocast():
+            turns = (
+                self.teacher.on(self.learner.step) if isinstance(self.teacher, LiveTeacher) else nullcontext()
+            )
+            with self.autocast(), turns:
                 self._count(len(batch))
                 signals = self.teacher.signals(batch)
                 others = self.seconds(batch)

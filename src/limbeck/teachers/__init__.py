@@ -8,6 +8,7 @@ from ..signals import Batch, Signals
 from .calls import Calls
 from .live import Inputs, LiveTeacher
 from .memory import MemoryTeacher
+from .turns import AlternatingTeacher
 
 
 @runtime_checkable
@@ -25,4 +26,4 @@ class Teacher(Protocol):
         ...
 
 
-__all__ = ["Calls", "Inputs", "LiveTeacher", "MemoryTeacher", "Teacher"]
+__all__ = ["AlternatingTeacher", "Calls", "Inputs", "LiveTeacher", "MemoryTeacher", "Teacher"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Hashable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 
 import torch
@@ -101,6 +102,10 @@ class LiveTeacher:
         if self._scale is not None and self._shift is not None:
             batch = replace(batch, inputs=batch.inputs * self._scale + self._shift)
         return self.task.signals(self.task.call(self.model, batch))
+
+    def on(self, step: int) -> AbstractContextManager[None]:
+        """The training step after so many others, for teachers to whom that matters."""
+        return nullcontext()
 
     @property
     def parameters(self) -> int:

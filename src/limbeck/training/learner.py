@@ -74,7 +74,7 @@ class Learner(nn.Module):
         self.weights = [use.weight for use in uses]
         self.schedules = [dict(use.schedule) for use in uses]
         self.standardised = [use.standardise for use in uses]
-        self.label_weight, self.epochs, self.epoch = label_weight, epochs, 0.0
+        self.label_weight, self.epochs, self.epoch, self.step = label_weight, epochs, 0.0, 0
         self.taps = Taps()
         self._compiled: Callable[[Tensor], Any] | None = None
         for method, schedule, standard in zip(

@@ -10,7 +10,7 @@ from ..errors import ModelError, RunError
 from ..models import normalisation
 from ..runs import Run
 from ..tasks import Classification
-from ..teachers import Inputs, LiveTeacher
+from ..teachers import AlternatingTeacher, Inputs, LiveTeacher
 from .networks import feeds, make
 
 
@@ -23,6 +23,10 @@ def teacher_from(
         RunError: the run is missing or not finished.
         ModelError: classes, options or weights do not fit.
     """
+    if config.turns is not None:
+        each = [config.model_copy(update={"turns": None, "run": run}) for run in config.turns.runs]
+        teachers = [teacher_from(one, data, task, allow_code) for one in each]
+        return AlternatingTeacher(teachers, config.turns)
     ours = feeds(data)
     if config.run is not None:
         run = Run(config.run)
