@@ -17,7 +17,7 @@ from ..shapes import IGNORE
 from ..signals import Batch
 from .assembly import check_labels, resolve_count, stratified
 from .changes import Changes
-from .config import Data, DataConfig
+from .config import Data, DataConfig, Share
 from .families import hold_out
 from .loader import Loader
 from .streams import generator, permutation
@@ -214,7 +214,7 @@ def divide(
     known = _known(labels)
     every = np.arange(n)
 
-    def draw(left: Array, share: float, stream: str, seed: int) -> Array:
+    def draw(left: Array, share: Share, stream: str, seed: int) -> Array:
         count = resolve_count(share, len(left), f"data.{stream}")
         if subjects is not None:
             return np.asarray(left[hold_out(subjects[left], count, generator(stream, seed))])

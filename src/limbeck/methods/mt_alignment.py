@@ -18,9 +18,10 @@ from .mt_pkdot import ADAPTER, HEAD
 class MTAlignment(Method):
     """``0.5 sum_m mean_i (1 - cos(a_m(z_m), h)) + 0.5 (CE + 0.5 sum_m CE(c_m(a_m(z_m))))``.
 
-    For a ``fusion`` network with ``streams``: adapters a, heads c, joint features h. The joint features are pulled
-    towards the adapters too, as released; ``detach_joint`` keeps them away from it (a constant h would minimise the
-    alignment, and only the labels stand against that).
+    For a ``fusion`` network with ``streams``: adapters a, heads c, joint features h. As released, the alignment also
+    pulls the joint features towards the adapters (``detach_joint=False``). A constant h would minimise it, and with few
+    labels it goes a good part of the way: on ``mfeat-privileged`` the joint features' mean cosine rises from 0.91 to
+    0.97, and while the teacher is as accurate as before, its student is not. The default keeps that gradient away.
 
     Example:
         >>> MTAlignment().term_weights()
@@ -39,7 +40,7 @@ class MTAlignment(Method):
         """Where gradients go."""
 
         detach_joint: bool = Field(
-            False, description="keep the alignment's gradient away from the joint features"
+            True, description="keep the alignment's gradient away from the joint features"
         )
 
     options: Options

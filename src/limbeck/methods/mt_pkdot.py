@@ -20,7 +20,10 @@ ADAPTER, HEAD = "adapters.", "heads."
 
 
 class MTPKDOT(GramMethod):
-    """``0.8 CE + 0.2 (OT + centroid)``, the teacher chosen for every batch or sample by its loss on the labels.
+    """``0.8 CE + w OT``, the teacher chosen for every batch or sample by its loss on the labels.
+
+    With ``preset=pkdot_released`` it is ``0.8 CE + 0.2 (OT + centroid)``, the whole objective of the authors' code,
+    whose active line leaves the centroids out.
 
     The teacher is a ``fusion`` network with ``streams``, trained with ``mt_alignment``: each modality has an adapter to
     the joint representation and a head. The candidates are the adapted modalities and the joint features; of a batch
@@ -51,14 +54,19 @@ class MTPKDOT(GramMethod):
         margin: float = Field(
             0.0, ge=0, description="by how much a modality must be better than the joint teacher"
         )
-        centroid: float = Field(1.0, ge=0, description="weight of the distance of the mean rows")
+        centroid: float | None = Field(  # type: ignore[assignment]
+            None, ge=0, description="weight of the distance of the mean rows; null: 1 as released, else 0"
+        )
 
     options: Options  # type: ignore[assignment]
 
     def __init__(self, **options: object) -> None:
         super().__init__(**options)
-        if self.options.preset == "pkdot_released":
+        released = self.options.preset == "pkdot_released"
+        if released:
             self.weight = 0.2
+        if self.options.centroid is None:
+            self.options = self.options.model_copy(update={"centroid": 1.0 if released else 0.0})
         self.streams: tuple[str, ...] = ()
 
     def term_weights(self) -> dict[str, float]:

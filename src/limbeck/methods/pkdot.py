@@ -28,7 +28,7 @@ from .embedding import EmbeddingMethod
 
 PRESETS: dict[str, dict[str, Any]] = {
     "pkdot_released": {**RELEASED, "weight": 0.6},
-    "recommended": {**RECOMMENDED, "weight": 3.0},
+    "recommended": {**RECOMMENDED, "weight": 1.0},
 }
 """Options of ``gram_ot`` and the weight of the method, by name."""
 

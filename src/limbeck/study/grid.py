@@ -184,7 +184,7 @@ class Grid:
         position = self.study.seeds.index(seed) if seed in self.study.seeds else seed
         # the student's own training settings are not a teacher's: only those of networks named as teachers are
         own = {} if who == "self" else network.set
-        return self.teacher(network, own, pair, place, seeds[position % len(seeds)]).key
+        return self.teacher(network, own, pair, place, seeds[position % len(seeds)], split=seed).key
 
     def _circular(self, method: str) -> bool:
         seen: list[str] = []
@@ -194,11 +194,26 @@ class Grid:
             seen.append(method := teacher.method)
         return False
 
-    def teacher(self, network: Network, own: Overrides, pair: str, place: Point, seed: int) -> Cell:
-        """A teacher's run; equal configurations are one run."""
+    def teacher(
+        self, network: Network, own: Overrides, pair: str, place: Point, seed: int, split: int | None = None
+    ) -> Cell:
+        """A teacher's run; equal configurations are one run.
+
+        It learns from labels, or by the methods that the network's own ``set`` names. Where every seed has splits of
+        its own (``data.split_seed: null``), those are its student's.
+        """
         run = self._base(place, network, self.study.teacher.set)
         run = merge(run, own)
-        run |= {"methods": [], "label_weight": None, "teacher": None, "data_free": None}
+        run |= {"methods": own.get("methods", []), "label_weight": own.get("label_weight")}
+        run |= {"teacher": None, "data_free": None}
+        if needs := _needs(run["methods"], f"teacher {network.name}"):
+            raise ConfigError(
+                f"the teacher {network.name} would need a teacher", got=", ".join(sorted(needs)),
+                fix="train it by methods without one, or name an earlier method of the study",
+            )  # fmt: skip
+        data = run.get("data")
+        if split is not None and isinstance(data, Mapping) and data.get("split_seed", 0) is None:
+            run["data"] = {**data, "split_seed": split}
         digest = hashlib.sha256(json.dumps([run, seed], sort_keys=True).encode()).hexdigest()[:8]
         key = f"teachers/{slug(network.name)}-seed{seed}-{digest}"
         if key not in self.teachers:

@@ -59,7 +59,8 @@ class MultimodalParts(Parts):
                 f"{', '.join(wrong)} compares class scores, but {self.data.name} has numbers to regress",
                 expected=f"one of {known}",
             )
-        self._tnets_are_trained(learner)
+        if student is None:
+            self._tnets_are_trained(learner)
         return learner
 
     def _tnets_are_trained(self, learner: Learner) -> None:
@@ -75,15 +76,22 @@ class MultimodalParts(Parts):
 
     def _teacher(self, model: Any, allow_code: Collection[str]) -> Any:
         teacher = super()._teacher(model, allow_code)
-        network = getattr(teacher, "model", None)
-        if isinstance(network, FusionNet) and self.learner.needs:
-            train: Any = self.data.train
-            whole = network.whole(train.rows)
-            if not bool(whole.any()):
-                raise DataError(
-                    f"no training sample has all that the teacher sees: {', '.join(network.sees)}",
-                    fix="give pairs of the modalities to train on, or another teacher",
-                )
+        network: Any = getattr(teacher, "model", None)
+        if not isinstance(network, FusionNet) or not self.learner.needs:
+            return teacher
+        if network.modalities != self.data.modalities:
+            raise ConfigError(
+                f"the teacher was trained on {', '.join(network.modalities.names)}",
+                got=f"data with {', '.join(self.data.modalities.names)}",
+                expected="the same modalities of the same shapes",
+                fix="give both runs the same data.modalities",
+            )
+        train: Any = self.data.train
+        if not bool(network.whole(train.rows).any()):
+            raise DataError(
+                f"no training sample has all that the teacher sees: {', '.join(network.sees)}",
+                fix="give pairs of the modalities to train on, or another teacher",
+            )
         return teacher
 
     def _loader(self, split: Any, *, train: bool) -> Loader:
