@@ -16,8 +16,10 @@ from limbeck.config import parse
 from limbeck.data import DataConfig, MaskData, MaskSplit, load
 from limbeck.data.scenes import build, save
 from limbeck.errors import DataError, LimbeckError
+from limbeck.runs import Run
 from limbeck.training.session import execute
 from tests.methods.running import stopped_run
+from tests.running import launch
 
 FIELD = {"iterations": 2, "sigma_xy": 5, "sigma_rgb": 25, "weight": 6, "smooth_weight": 0}
 METHOD = {
@@ -54,8 +56,6 @@ def test_a_run_reports_every_part_and_leaves_pictures(tmp_path: Path, here: Call
     done = here("train", config)
     assert done.code == 0, done.err
     assert "reconstruction" in done.out
-    from limbeck.runs import Run
-
     run = Run(tmp_path / "run")
     assert run.info["reconstructed"]
     test = run.results["last"]["test"]
@@ -173,3 +173,20 @@ def test_scenes_from_the_command_line(stamps: Path, tmp_path: Path, here: Callab
         assert text in done.err
     with pytest.raises(DataError, match="limbeck data scenes"):
         load(DataConfig(name="scenes", path=str(tmp_path / "nothing.npz")))
+
+
+@pytest.mark.slow
+def test_two_processes_keep_one_beat(tmp_path: Path) -> None:
+    """Their means are over each one's own pixels, so weights are not those of one process; the switch is."""
+    config = tmp_path / "asdt.yaml"
+    config.write_text(yaml.safe_dump(settings(tmp_path / "run")))
+    done = launch("train", config)
+    assert done.returncode == 0, done.stderr
+    run = Run(tmp_path / "run")
+    rows = run.metrics("train")
+    assert [("asdt.student_by_head" in row["terms"]) for row in rows] == [
+        step > 8 and (step // 2) % 2 == 0 for step in range(1, 17)
+    ]
+    assert run.info["processes"] == 2
+    matrix = np.load(run.path / "evaluation.npz")["confusion_fused"]
+    assert matrix.sum() == 150 * 16 * 16
