@@ -12,10 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tests.running import ROOT
 from torch import nn
 
-from limbeck.config import parse
-from limbeck.data import Data, DataConfig, TensorSplit, load
+import limbeck
+from limbeck.config import parse, read
+from limbeck.data import Data, DataConfig, TensorSplit, from_arrays, load
 from limbeck.data_free.steps import Steps
 from limbeck.errors import ConfigError, LimbeckError, ModelError
 from limbeck.models import build
@@ -26,7 +28,7 @@ from limbeck.runs import Run
 from limbeck.training.checkpoint import save_weights
 from limbeck.training.data_free import DataFreeParts
 from limbeck.training.progress import Progress
-from limbeck.training.session import execute
+from limbeck.training.session import execute, score
 from limbeck.training.trainer import RunInterrupted, Trainer
 
 MARK = 8.0
@@ -289,3 +291,46 @@ def test_one_sample_and_more_classes_than_samples(teacher: nn.Module) -> None:
     ours.batch_size = 3
     for update in ours.step(next(Steps(3, 3).epoch(0))):
         assert all(bool(torch.isfinite(term.value)) for term in update.terms.values())
+
+
+@pytest.mark.parametrize("name", ["cifar100-wrn_40_2-wrn_16_1-cpsc", "cifar10-wrn_40_2-wrn_16_1-cmi"])
+def test_published_presets_take_a_step(name: str) -> None:
+    """Two images, one update of each player, everything else at published size."""
+    config = read(ROOT / "presets" / "data-free" / f"{name}.yaml")
+    free = config.data_free.model_copy(update={"generator_steps": 1, "student_steps": 1, "memory": 4})
+    train = config.train.model_copy(update={"batch_size": 2, "precision": "fp32"})
+    classes = 100 if "cifar100" in name else 10
+    rng = np.random.default_rng(0)
+    x, y = rng.integers(0, 256, (4 * classes, 32, 32, 3)), np.arange(4 * classes) % classes
+    data = from_arrays(x, y, x[:classes], y[:classes])
+    network = build("wrn_40_2", classes=classes, channels=3, size=(32, 32))
+    alone = config.model_copy(update={"data_free": free, "train": train, "teacher": None})
+    loop = DataFreeParts(alone, data=data, teacher=network).procedure()
+    players = []
+    for update in loop.step(next(Steps(2, 1).epoch(0))):
+        loss = sum(term.value * term.weight for term in update.terms.values())
+        assert bool(torch.isfinite(loss))
+        loss.backward()
+        players.append(update.player)
+    assert players == ["generator", "student"]
+
+
+def test_in_python(teacher: nn.Module, tmp_path: Path) -> None:
+    done = limbeck.distill(
+        "cnn",
+        teacher,
+        "digits",
+        method=None,
+        data_free={**FEW, "preset": "cpsc"},
+        output=tmp_path / "run",
+        train={"epochs": 1, "batch_size": 16, "precision": "bf16"},
+        latency=False,
+        quiet=True,
+    )
+    assert done.info["label"] == "cpsc"
+    assert set(score(done, "test")) == set(done.results["last"]["test"]) - {
+        "hit_rate",
+        "agreement",
+        "teacher_kl",
+    }
+    assert (done.path / "generator.safetensors").is_file()

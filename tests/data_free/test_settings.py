@@ -12,6 +12,7 @@ from limbeck.data_free.memory import ImageMemory
 from limbeck.data_free.players import Adapter, Pixels, Synthesiser, crops, shifted
 from limbeck.data_free.statistics import BatchStatistics
 from limbeck.errors import ConfigError, ModelError
+from limbeck.models.generators import build_generator
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -127,3 +128,11 @@ def test_a_rebuilt_player_begins_anew() -> None:
     before = [p.detach().clone() for p in player.parameters()]
     player.rebuild()
     assert not any(torch.equal(a, b) for a, b in zip(before, player.parameters(), strict=True))
+    told = build_generator("conditional", classes=3, channels=1, size=(4, 4), latent=3, width=2)
+    fresh = Synthesiser(told)
+    told.norms[0].scale.weight.data.fill_(7.0)
+    weight = told.fc.weight.detach().clone()
+    fresh.rebuild()
+    assert bool((told.norms[0].scale.weight == 1).all())
+    assert bool((told.norms[0].shift.weight == 0).all())
+    assert not torch.equal(weight, told.fc.weight)

@@ -100,7 +100,7 @@ class Synthesiser(nn.Module):
 
     def rebuild(self) -> None:
         """Begin anew: fresh weights of the generator, fresh noise; adapter and head live on."""
-        for module in self.generator.modules():
+        for module in reversed(list(self.generator.modules())):  # what is around a layer has the last word
             if callable(reset := getattr(module, "reset_parameters", None)):
                 reset()
         if self.noise is not None:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ..config import PlayerOptimizer, ScheduleConfig
 from ..data_free.config import ADVERSARIAL, DataFreeConfig
 from ..data_free.memory import ImageMemory
-from ..data_free.pictures import Pictures, by_class
+from ..data_free.pictures import CLASSES, PER_CLASS, Pictures, by_class
 from ..data_free.players import Synthesiser, crops, shifted
 from ..data_free.statistics import BatchStatistics, Normalised
 from ..data_free.terms import Seen, generator_terms
@@ -26,6 +26,8 @@ from .base import Update
 STUDENT, GENERATOR = "student", "generator"
 EMBEDDINGS = frozenset({"activation", "scl"})
 STATISTICS = frozenset({"bn", "contrast"})
+TOGETHER, SORTED = 256, 1024
+"""Images that a network sees at once, and that are sorted by class for a picture."""
 
 
 class DataFree:
@@ -239,20 +241,30 @@ class DataFree:
         return {"hit_rate": hits / made} if made else {}
 
     @torch.no_grad()
-    def samples(self, count: int) -> tuple[Tensor, Tensor]:
-        """Images and requested classes, the same at every call: the memory's last, or new ones of a generator in
-        evaluation mode."""
+    def samples(self, count: int, wanted: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Images and requested classes, the same at every call.
+
+        They are the memory's last ones, or new ones of a generator in evaluation mode.
+
+        Args:
+            count: of images.
+            wanted: classes to request of a generator, in place of drawn ones.
+        """
         if self.memory is not None and len(self.memory):
             return self.memory.images[-count:].to(self.device), self.memory.labels[-count:].to(self.device)
-        z, y = self.draw("samples", count=count)
+        z, y = self.draw("samples", count=count if wanted is None else len(wanted))
+        if wanted is not None:
+            y = wanted.to(self.device)
         if self.player is None:
             return self.make(z, y), y
         if self.config.rebuild_every is not None:  # a generator of one batch has made none yet
-            z, y = z[: self.batch_size], y[: self.batch_size]
+            z, y = self.draw("samples")
             images: Tensor = self.player(z, y)
             return images, y
         was = self.player.training
-        images = self.player.eval()(z, y)
+        self.player.eval()
+        pairs = zip(torch.split(z, TOGETHER), torch.split(y, TOGETHER), strict=True)
+        images = torch.cat([self.player(*pair) for pair in pairs])
         self.player.train(was)
         return images, y
 
@@ -264,7 +276,7 @@ class DataFree:
             task = self.learner.task
             parts = [
                 task.signals(task.call(model, Batch(x, b, b))).logits.argmax(1)
-                for x, b in zip(torch.split(images, 256), torch.split(blank, 256), strict=True)
+                for x, b in zip(torch.split(images, TOGETHER), torch.split(blank, TOGETHER), strict=True)
             ]
         return torch.cat(parts)
 
@@ -286,7 +298,8 @@ class DataFree:
 
     def examples(self) -> Tensor:
         """Images by class ``(K, 4, C, H, W)``: by the requested one, or by the teacher's answer."""
-        images, labels = self.samples(64 * self.classes)
+        asked = torch.arange(min(self.classes, CLASSES)).repeat_interleave(PER_CLASS)
+        images, labels = self.samples(SORTED, asked if self.conditional else None)
         if not self.conditional:
             labels = self.answers(self.teacher.model, images)
         return by_class(images, labels, self.classes)

@@ -57,6 +57,8 @@ class DataFreeParts(Parts):
         self._possible()
         found = load(config.data) if data is None else data
         super().__init__(config, data=replace(found, train=Unseen(), changes={}), **given)
+        if world() > 1:
+            raise ConfigError("a data-free run is one process", got=f"{world()} processes")
         self.player = self._player(given.get("allow_code", ()))
         self._running: DataFree | None = None
 
@@ -81,8 +83,6 @@ class DataFreeParts(Parts):
         ):
             if wrong:
                 raise ConfigError(f"a data-free run has no {what}", fix=f"leave {what} out")
-        if world() > 1:
-            raise ConfigError("a data-free run is one process", got=f"{world()} processes")
         if not config.methods and not self.settings.of_student:
             raise ConfigError(
                 "the student has nothing to learn from", fix="set data_free.student_terms, or name methods"
