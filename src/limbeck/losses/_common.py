@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal
 
@@ -56,10 +56,15 @@ def probabilities(logits: Tensor, temperature: float) -> Tensor:
     return torch.softmax(logits if temperature == 1 else logits / temperature, 1)
 
 
-def divergence(log_s: Tensor, log_t: Tensor, precise: bool = False) -> tuple[Tensor, Tensor]:
-    """KL of each row and ``p^s - p^t``; both arguments are overwritten.
+def exponentials(log: Tensor, out: Tensor | None = None) -> Tensor:
+    """Probabilities of log-probabilities: what ``exp`` gives, from a kernel that is faster and no less exact."""
+    return torch.softmax(log, 1) if out is None else torch.softmax(log, 1, out=out)
 
-    The value is the sum of ``p^t (log p^t - log p^s) + (p^s - p^t)``. The second part adds up to 0, but term
+
+def divergence(log_s: Tensor, log_t: Tensor, precise: bool = False) -> tuple[Tensor, Tensor]:
+    """What adds up to each row's KL ``(N, C)``, and ``p^s - p^t``; both arguments are overwritten.
+
+    The terms are ``p^t (log p^t - log p^s) + (p^s - p^t)``. The second part adds up to 0, but term
     by term it takes away the rounding of the first. At a high temperature T^2 magnifies what is left;
     ``precise`` then takes ``p^s - p^t`` from ``expm1``, which keeps float32's precision.
     """
@@ -69,16 +74,19 @@ def divergence(log_s: Tensor, log_t: Tensor, precise: bool = False) -> tuple[Ten
         difference = log_s.abs().neg_().expm1_().mul_(larger).copysign_(log_s)
         p = log_t.exp_()
     else:
-        p = log_t.exp()
-        difference = log_s.exp().sub_(p)
+        p = exponentials(log_t)
+        difference = exponentials(log_s).sub_(p)
         log_s -= log_t
-    return difference.sum(1).sub_(p.mul_(log_s).sum(1)), difference
+    return torch.addcmul(difference, p, log_s, value=-1, out=p), difference
 
 
 def through_softmax(probability: Tensor, gradient: Tensor, temperature: float = 1.0) -> Tensor:
     """Turn, in place, a gradient for ``softmax(z / T)`` into one for ``z``."""
-    gradient *= probability
-    gradient.addcmul_(probability, gradient.sum(1, keepdim=True), value=-1)
+    if gradient.is_contiguous():
+        torch._softmax_backward_data(gradient, probability, 1, gradient.dtype, grad_input=gradient)
+    else:
+        gradient *= probability
+        gradient.addcmul_(probability, gradient.sum(1, keepdim=True), value=-1)
     return gradient.div_(temperature) if temperature != 1 else gradient
 
 
@@ -101,11 +109,7 @@ class _Known(torch.autograd.Function):
 
 def _scaled(ctx: Any, upstream: Tensor) -> Tensor:
     (gradient,) = ctx.saved_tensors
-    if upstream.dim():
-        upstream = upstream.reshape(-1, *[1] * (gradient.dim() - 1))
-    if ctx.slope is not None:
-        upstream = upstream * ctx.slope
-    found: Tensor = gradient * upstream
+    found = times(gradient, upstream, ctx.slope)
     return found if found.dtype == ctx.dtype else found.to(ctx.dtype)
 
 
@@ -128,12 +132,38 @@ class _KnownOfAll(torch.autograd.Function):
 
 
 def _all_scaled(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
-    upstream = upstream * ctx.slope
-    found = [(g * upstream).to(dtype) for g, dtype in zip(ctx.saved_tensors, ctx.dtypes, strict=True)]
+    found = [
+        times(g, upstream, ctx.slope).to(dtype)
+        for g, dtype in zip(ctx.saved_tensors, ctx.dtypes, strict=True)
+    ]
     return None, None, *found, *[None] * len(found)
 
 
 _all_guarded = once_differentiable(_all_scaled)
+_kept: Callable[[], bool] = getattr(torch._C._autograd, "_get_current_graph_task_keep_graph", lambda: True)
+"""Whether the graph that is being walked back will be walked again (``retain_graph``)."""
+
+
+def times(gradient: Tensor, upstream: Tensor, slope: float | Tensor | None = None) -> Tensor:
+    """In a backward pass: a saved gradient, upstream's factor on it, and a slope's.
+
+    It is multiplied in place, or not at all, where nobody will ask for it again.
+
+    Args:
+        gradient: what ``forward`` saved; nothing else may refer to its memory.
+        upstream: a scalar, or one number for each row ``(N,)``.
+        slope: None for 1.
+    """
+    if upstream.dim():
+        upstream = upstream.reshape(-1, *[1] * (gradient.dim() - 1))
+    factor: float | Tensor
+    if upstream.is_cpu and not upstream.dim() and not isinstance(slope, Tensor):
+        factor = upstream.item() * (1.0 if slope is None else slope)
+        if factor == 1 and not _kept():
+            return gradient
+    else:
+        factor = upstream if slope is None else upstream * slope
+    return gradient * factor if _kept() else gradient.mul_(factor)
 
 
 def exact(x: Tensor) -> AbstractContextManager[Any]:
@@ -188,7 +218,8 @@ def reduced(
 
     Args:
         student: what is differentiated, ``(N, C)``.
-        rows: the value of each row ``(N,)``, still to be multiplied by ``scale``; changed in place.
+        rows: the value of each row ``(N,)``, or what adds up to it ``(N, C)``, still to be multiplied by
+            ``scale``; changed in place.
         gradient: the gradient of each row's value ``(N, C)``, still to be multiplied by ``slope``; changed
             in place.
         reduction: ``mean``, ``sum`` or ``none``.
@@ -197,6 +228,8 @@ def reduced(
         weights: factor ``(N, 1)`` of each row, on both; None for 1.
         given: rows that count, None for all; the mean is over them.
     """
+    if rows.dim() > 1 and (reduction == "none" or weights is not None or given is not None):
+        rows = rows.sum(1)
     if weights is not None:
         rows.mul_(weights.squeeze(1))
     if given is not None:

@@ -1,7 +1,8 @@
 """Divergences between two rows of logits, each with its gradient in closed form.
 
 Every function takes log-probabilities ``(n, V)`` of student and teacher, both of which it may overwrite, and
-returns the value of each row ``(n,)`` and its gradient for the student's logits ``(n, V)``.
+returns the value of each row ``(n,)``, or what adds up to it ``(n, V)``, and its gradient for the student's logits
+``(n, V)``.
 """
 
 from __future__ import annotations
@@ -9,14 +10,31 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from ..errors import ConfigError, ShapeError
-from ._common import choice, divergence, positive, soft, through_softmax
+from ._common import choice, divergence, exponentials, positive, soft, through_softmax
 
 Found = tuple[Tensor, Tensor]
+
+
+class Raw(NamedTuple):
+    """What a divergence found.
+
+    Attributes:
+        value: of each row ``(n,)``, or what adds up to it ``(n, V)``.
+        gradient: for the student's logits ``(n, V)``.
+        total: sum of ``value``.
+    """
+
+    value: Tensor
+    gradient: Tensor
+    total: Tensor
+
+
 FLOOR = -1e4
 """Log-probability of a class that a model rules out with a logit of -inf."""
 
@@ -43,25 +61,46 @@ class Divergence:
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"{name} is not valid", got=getattr(self, name), expected="0 to 1")
 
+    @property
+    def scales(self) -> tuple[float, float]:
+        """Factors on the value and on the gradient that ``raw`` leaves to do."""
+        factor = self.temperature**2 if self.scale else 1.0
+        return factor, factor / self.temperature
+
     def rows(self, student: Tensor, teacher: Tensor) -> Found:
         """Value of each row and its gradient, from detached logits, which stay as they are."""
+        value, gradient, _ = self.raw(student, teacher)
+        scale, slope = self.scales
+        value = value.sum(1) if value.dim() > 1 else value
+        return value.mul_(scale) if scale != 1 else value, gradient.mul_(slope) if slope != 1 else gradient
+
+    def raw(self, student: Tensor, teacher: Tensor) -> Raw:
+        """The same still to be multiplied by ``scales``, and without a pass of its own for logits of -inf.
+
+        They can only matter where the sum is not finite without ``FLOOR``.
+        """
         if student.shape[1] != teacher.shape[1] and self.name != "uld":
             raise ShapeError(
                 "student and teacher have other vocabularies",
                 got=f"{student.shape[1]} and {teacher.shape[1]} entries",
                 fix="cut both to the shared entries, or take divergence='uld', which compares by rank",
             )
-        return self.compare(soft(student, self.temperature), soft(teacher, self.temperature))
+        of, make = self.temperature, _tempered if self.name in SOFTMAX else soft
+        if student.is_cpu:
+            value, gradient = DIVERGENCES[self.name](make(student, of), make(teacher, of), self)
+            total = value.sum()
+            if math.isfinite(total.item()):
+                return Raw(value, gradient, total)
+        value, gradient = self.compare(soft(student, of), soft(teacher, of))
+        return Raw(value, gradient, value.sum())
 
     def compare(self, log_s: Tensor, log_t: Tensor) -> Found:
-        """The same from log-probabilities at the temperature, which may be overwritten."""
-        value, gradient = DIVERGENCES[self.name](_floored(log_s), _floored(log_t), self)
-        factor = self.temperature if self.scale else 1.0
-        if factor != 1:
-            value, gradient = value.mul_(factor * factor), gradient.mul_(factor)
-        elif self.temperature != 1:
-            gradient.div_(self.temperature)
-        return value, gradient
+        """What ``raw`` gives, from log-probabilities at the temperature, which may be overwritten."""
+        return DIVERGENCES[self.name](_floored(log_s), _floored(log_t), self)
+
+
+def _tempered(logits: Tensor, temperature: float) -> Tensor:
+    return logits if temperature == 1 else logits / temperature
 
 
 def _floored(log: Tensor) -> Tensor:
@@ -74,7 +113,7 @@ def _forward_kl(log_s: Tensor, log_t: Tensor, of: Divergence) -> Found:
 
 def _reverse_kl(log_s: Tensor, log_t: Tensor, of: Divergence) -> Found:
     """``sum q (log q - log p)``."""
-    q = log_s.exp()
+    q = exponentials(log_s)
     return _expected(q, log_s.sub_(log_t))
 
 
@@ -84,41 +123,42 @@ def _jsd(log_s: Tensor, log_t: Tensor, of: Divergence) -> Found:
     if beta in (0, 1):
         return (_reverse_kl if beta else _forward_kl)(log_s, log_t, of)
     log_m = _mixture(log_t, log_s, beta)
-    q = log_s.exp()
+    q = exponentials(log_s)
     own, slope = _expected(q, log_s.sub_(log_m))
-    p = log_t.exp()
-    other = p.mul_(log_t.sub_(log_m)).sum(1)
-    return other.mul_(beta).add_(own, alpha=1 - beta), slope.mul_(1 - beta)
+    p = exponentials(log_t)
+    other = p.mul_(log_t.sub_(log_m))
+    return own.lerp_(other, beta), slope.mul_(1 - beta)
 
 
 def _skew_kl(log_s: Tensor, log_t: Tensor, of: Divergence) -> Found:
     """``KL(p | alpha p + (1 - alpha) q)``."""
     log_m = _mixture(log_t, log_s, of.alpha)
-    ratio = (log_t - log_m).exp_().mul_(of.alpha - 1)
-    p = log_t.exp()
-    value = p.mul_(log_t.sub_(log_m)).sum(1)
-    return value, through_softmax(log_s.exp_(), ratio)
+    ratio = torch.sub(log_t, log_m, out=log_m)
+    p = exponentials(log_t, out=log_t)
+    value = p.mul_(ratio)
+    gradient = through_softmax(exponentials(log_s, out=log_s), ratio.exp_())
+    return value, gradient.mul_(of.alpha - 1)
 
 
 def _skew_reverse_kl(log_s: Tensor, log_t: Tensor, of: Divergence) -> Found:
     """``KL(q | (1 - alpha) p + alpha q)``."""
     log_m = _mixture(log_s, log_t, of.alpha)
-    q = log_s.exp()
+    q = exponentials(log_s)
     apart = log_s.sub_(log_m)
-    slope = apart.exp().mul_(-of.alpha).add_(apart)
-    return apart.mul_(q).sum(1), through_softmax(q, slope)
+    slope = torch.exp(apart, out=log_m).mul_(-of.alpha).add_(apart)
+    return apart.mul_(q), through_softmax(q, slope)
 
 
 def _skew_reverse_kl_fixed(log_s: Tensor, log_t: Tensor, of: Divergence) -> Found:
     """The same value; the mixture is not differentiated."""
     log_m = _mixture(log_s, log_t, of.alpha)
-    q = log_s.exp()
+    q = exponentials(log_s)
     return _expected(q, log_s.sub_(log_m))
 
 
 def _adaptive_kl(log_s: Tensor, log_t: Tensor, of: Divergence) -> Found:
     """Forward and reverse KL, weighted by how far apart the teacher's head and tail are."""
-    p, q = log_t.exp(), log_s.exp()
+    p, q = exponentials(log_t), exponentials(log_s)
     ordered, order = p.sort(1)
     tail = torch.empty_like(order, dtype=torch.bool).scatter_(1, order, ordered.cumsum_(1) <= of.mu)
     gap = (p - q).abs_()
@@ -127,23 +167,22 @@ def _adaptive_kl(log_s: Tensor, log_t: Tensor, of: Divergence) -> Found:
     share = (far / whole).nan_to_num_(nan=0.5)[:, None]
     back, slope = _expected(q, log_s - log_t)
     forward, gradient = divergence(log_s, log_t)
-    value = torch.lerp(forward, back, share[:, 0])
-    return value, torch.lerp(gradient, slope, share)
+    return torch.lerp(forward, back, share), torch.lerp(gradient, slope, share)
 
 
 def _total_variation(log_s: Tensor, log_t: Tensor, of: Divergence) -> Found:
     """``sum |p - q| / 2``."""
-    q = log_s.exp_()
-    gap = q - log_t.exp_()
-    slope = gap.sign().div_(2)
-    return gap.abs_().sum(1).div_(2), through_softmax(q, slope)
+    q, p = exponentials(log_s), exponentials(log_t)
+    gap = q - p
+    slope = torch.sign(gap, out=p)
+    return gap.abs_().mul_(0.5), through_softmax(q, slope).mul_(0.5)
 
 
 def _uld(log_s: Tensor, log_t: Tensor, of: Divergence) -> Found:
     """``sum over ranks |q_(r) - p_(r)|``; the smaller vocabulary is continued with zeros."""
-    q = log_s.exp_()
+    q = exponentials(log_s)
     ordered, order = q.sort(1, descending=True)
-    target = log_t.exp_().sort(1, descending=True).values
+    target = exponentials(log_t).sort(1, descending=True).values
     shared = min(ordered.shape[1], target.shape[1])
     beyond = target[:, shared:].sum(1)
     ordered[:, :shared] -= target[:, :shared]
@@ -154,8 +193,7 @@ def _uld(log_s: Tensor, log_t: Tensor, of: Divergence) -> Found:
 def _expected(q: Tensor, apart: Tensor) -> Found:
     """``sum q apart`` and, for an ``apart`` whose own slope adds up to nothing, its gradient; overwrites both."""
     product = q * apart
-    value = product.sum(1)
-    return value, product.sub_(q.mul_(value[:, None]))
+    return product, through_softmax(q, apart)
 
 
 def _mixture(first: Tensor, second: Tensor, share: float) -> Tensor:
@@ -177,3 +215,5 @@ DIVERGENCES: dict[str, Callable[[Tensor, Tensor, Divergence], Found]] = {
     "uld": _uld,
 }
 """Name -> closed form."""
+SOFTMAX = ("total_variation", "uld")
+"""Those that read any logits as well as log-probabilities, and overwrite neither."""

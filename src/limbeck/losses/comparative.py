@@ -107,9 +107,9 @@ def comparative_kd(
 def _divergence(mixed: Tensor, others: Tensor, temperature: float) -> Tensor:
     """``kd`` of mixtures, without its checks."""
     log_s, log_t = soft(mixed.detach(), temperature), soft(others, temperature)
-    rows, slope = divergence(log_s, log_t, precise=temperature > 4)
-    value = rows.sum() * (temperature * temperature / len(rows))
-    return known(mixed, value, slope if wants_gradient(mixed) else None, temperature / len(rows))
+    terms, slope = divergence(log_s, log_t, precise=temperature > 4)
+    value = terms.sum() * (temperature * temperature / len(terms))
+    return known(mixed, value, slope if wants_gradient(mixed) else None, temperature / len(terms))
 
 
 def _groups(x: Tensor, size: int, shift: int, share: float | None) -> tuple[Tensor, Tensor]:

@@ -86,7 +86,7 @@ def kd(
         log_s, log_t = soft(s, temperature), soft(t, temperature)
         entropy = (log_t.exp() * log_t).sum(1) if form == "cross_entropy" else None
         rows, gradient = divergence(log_s, log_t, precise=temperature > 4)
-        rows = rows if entropy is None else rows - entropy
+        rows = rows if entropy is None else rows.sum(1).sub_(entropy)
     return reduced(student, rows, gradient, reduction, scale=factor, slope=factor / temperature)
 
 

@@ -238,7 +238,10 @@ def _rows(student: Tensor, ids: Tensor, log_probs: Tensor, of: Divergence, tail:
         torch.log_softmax(lumped, 1), _target(log_t, student.shape[1], of.temperature, tail)
     )
     gradient = torch.softmax(rest, 1).nan_to_num_(nan=0.0).mul_(slope[:, -1:])
-    return value, gradient.scatter_add_(1, safe, slope[:, :-1].masked_fill(~given, 0.0))
+    gradient.scatter_add_(1, safe, slope[:, :-1].masked_fill(~given, 0.0))
+    factor, slope_ = of.scales
+    value = value.sum(1) if value.dim() > 1 else value
+    return value.mul_(factor), gradient.mul_(slope_)
 
 
 def _target(log_t: Tensor, classes: int, temperature: float, tail: Tail) -> Tensor:

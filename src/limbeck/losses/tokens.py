@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ..errors import ConfigError, ShapeError
 from ..shapes import IGNORE, Features, Value
-from ._common import Reduction, check_reduction, known, wants_gradient, wide
+from ._common import Reduction, check_reduction, known, reduced, wants_gradient, wide
 from ._divergences import Divergence
 
 Items = int | float | Tensor
@@ -96,22 +96,36 @@ def token_divergence(
             expected="the same positions for both",
         )
     rows = counted(student.shape[:-1], labels)
-    s, t = (x.flatten(0, -2) for x in (student, teacher))
+    s, t = flat(student), flat(teacher)
     if rows is not None:
         s, t = s[rows], t[rows]
-    value, gradient = of.rows(wide(s, t.dtype), wide(t, s.dtype))
+    value, gradient, total = of.raw(wide(s, t.dtype), wide(t, s.dtype))
+    scale, slope = of.scales
+    factor = None
     if weights is not None:
         factor = weights.detach().flatten() if rows is None else weights.detach().flatten()[rows]
-        value, gradient = value * factor, gradient * factor[:, None]
     if reduction == "none":
-        found = known(s, value, gradient if wants_gradient(s) else None)
+        found = reduced(s, value, gradient, "none", scale=scale, slope=slope, weights=column(factor))
         return spread(found, rows, student.shape[:-1])
-    share = 1.0 if reduction == "sum" else per_item(len(value), num_items)
-    return known(s, value.sum() * share, gradient.mul_(share) if wants_gradient(s) else None)
+    share = 1.0 if reduction == "sum" else per_item(len(s), num_items)
+    scale, slope = scale * share, slope * share
+    if factor is not None:
+        return reduced(s, value, gradient, "sum", scale=scale, slope=slope, weights=column(factor))
+    return known(s, total.mul_(scale), gradient if wants_gradient(s) else None, slope)
+
+
+def flat(x: Tensor) -> Tensor:
+    """Rows of the last dimension."""
+    return x if x.dim() == 2 else x.flatten(0, -2)
+
+
+def column(factor: Tensor | None) -> Tensor | None:
+    """One number for each row, as a column."""
+    return None if factor is None else factor[:, None]
 
 
 def counted(shape: tuple[int, ...], labels: Tensor | None) -> Tensor | None:
-    """Flat positions that have a label, or None for all.
+    """Flat positions that have a label, or None where all have.
 
     Raises:
         ShapeError: not one label for each position.
@@ -125,7 +139,8 @@ def counted(shape: tuple[int, ...], labels: Tensor | None) -> Tensor | None:
             expected=tuple(shape),
             fix="shift them first: labels[i] is the token that logits[i] should predict",
         )
-    return (labels.flatten() != IGNORE).nonzero().squeeze(1)
+    rows = (labels.flatten() != IGNORE).nonzero().squeeze(1)
+    return rows if len(rows) < labels.numel() else None
 
 
 def spread(values: Tensor, rows: Tensor | None, shape: torch.Size) -> Tensor:
