@@ -90,15 +90,27 @@ def through_softmax(probability: Tensor, gradient: Tensor, temperature: float = 
     return gradient.div_(temperature) if temperature != 1 else gradient
 
 
+def squares(x: Tensor) -> Tensor:
+    """Sum of squares: row by row, for a single sum over a large tensor is rounded too often."""
+    if x.dim() != 2:
+        x = x.flatten(1) if x.dim() > 2 else x[None]
+    total: Tensor = torch.linalg.vector_norm(x, dim=1).square_().sum()
+    return total
+
+
 class _Known(torch.autograd.Function):
-    """A value whose gradient is known in closed form."""
+    """A value whose gradient is known in closed form.
+
+    Both come in a tuple, and so as nothing that the graph would have to look after.
+    """
 
     @staticmethod
     def forward(
-        ctx: Any, student: Tensor, value: Tensor, gradient: Tensor, slope: float | Tensor | None
+        ctx: Any, student: Tensor, found: tuple[Tensor, Tensor], slope: float, weights: Tensor | None
     ) -> Tensor:
+        value, gradient = found
         ctx.save_for_backward(gradient)
-        ctx.dtype, ctx.slope = student.dtype, slope
+        ctx.dtype, ctx.slope, ctx.weights = student.dtype, slope, weights
         return value
 
     @staticmethod
@@ -109,21 +121,25 @@ class _Known(torch.autograd.Function):
 
 def _scaled(ctx: Any, upstream: Tensor) -> Tensor:
     (gradient,) = ctx.saved_tensors
-    found = times(gradient, upstream, ctx.slope)
+    found = times(gradient, upstream, ctx.slope, ctx.weights)
     return found if found.dtype == ctx.dtype else found.to(ctx.dtype)
 
 
 _guarded = once_differentiable(_scaled)
+_applied: Callable[..., Tensor] = super(torch.autograd.Function, _Known).apply
+"""``_Known.apply`` without its care for functorch, which costs as much as a pass over a small batch."""
 
 
 class _KnownOfAll(torch.autograd.Function):
-    """The same for a value of several tensors: first all of them, then their gradients."""
+    """The same for a value of several tensors: in the tuple are the value and their gradients."""
 
     @staticmethod
-    def forward(ctx: Any, value: Tensor, slope: float | Tensor, *both: Tensor) -> Tensor:
-        middle = len(both) // 2
-        ctx.save_for_backward(*both[middle:])
-        ctx.dtypes, ctx.slope = [x.dtype for x in both[:middle]], slope
+    def forward(
+        ctx: Any, found: tuple[Tensor, Sequence[Tensor]], slope: float | Tensor, *students: Tensor
+    ) -> Tensor:
+        value, gradients = found
+        ctx.save_for_backward(*gradients)
+        ctx.dtypes, ctx.slope = [x.dtype for x in students], slope
         return value
 
     @staticmethod
@@ -136,7 +152,7 @@ def _all_scaled(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
         times(g, upstream, ctx.slope).to(dtype)
         for g, dtype in zip(ctx.saved_tensors, ctx.dtypes, strict=True)
     ]
-    return None, None, *found, *[None] * len(found)
+    return None, None, *found
 
 
 _all_guarded = once_differentiable(_all_scaled)
@@ -144,25 +160,29 @@ _kept: Callable[[], bool] = getattr(torch._C._autograd, "_get_current_graph_task
 """Whether the graph that is being walked back will be walked again (``retain_graph``)."""
 
 
-def times(gradient: Tensor, upstream: Tensor, slope: float | Tensor | None = None) -> Tensor:
-    """In a backward pass: a saved gradient, upstream's factor on it, and a slope's.
+def times(
+    gradient: Tensor, upstream: Tensor, slope: float | Tensor = 1.0, weights: Tensor | None = None
+) -> Tensor:
+    """In a backward pass: a saved gradient times what stands upstream, a slope, and a weight for each row.
 
     It is multiplied in place, or not at all, where nobody will ask for it again.
 
     Args:
         gradient: what ``forward`` saved; nothing else may refer to its memory.
         upstream: a scalar, or one number for each row ``(N,)``.
-        slope: None for 1.
+        slope: a number.
+        weights: ``(N, 1)``, or None for 1.
     """
-    if upstream.dim():
-        upstream = upstream.reshape(-1, *[1] * (gradient.dim() - 1))
     factor: float | Tensor
     if upstream.is_cpu and not upstream.dim() and not isinstance(slope, Tensor):
-        factor = upstream.item() * (1.0 if slope is None else slope)
-        if factor == 1 and not _kept():
+        factor = upstream.item() * slope
+        if weights is not None:
+            factor = weights if factor == 1 else weights * factor
+        elif factor == 1 and not _kept():
             return gradient
     else:
-        factor = upstream if slope is None else upstream * slope
+        factor = upstream.reshape(-1, *[1] * (gradient.dim() - 1)) if upstream.dim() else upstream
+        factor = factor * slope if weights is None else factor * weights * slope
     return gradient * factor if _kept() else gradient.mul_(factor)
 
 
@@ -179,19 +199,24 @@ def wants_gradient(student: Tensor) -> bool:
 
 
 def known(
-    student: Tensor, value: Tensor, gradient: Tensor | None, slope: float | Tensor | None = None
+    student: Tensor,
+    value: Tensor,
+    gradient: Tensor | None,
+    slope: float = 1.0,
+    weights: Tensor | None = None,
 ) -> Tensor:
     """Give ``value`` the gradient ``gradient`` (shape of ``student``) with respect to ``student``.
 
-    A ``slope``, a number or one for each row ``(N, 1)``, multiplies it on the way back: together with what
-    arrives there, so it costs no pass of its own.
+    A ``slope`` and ``weights``, one for each row ``(N, 1)``, multiply it on the way back: together with what
+    arrives there, so they cost no pass of their own.
 
     The closed form spares the recorded graph: one saved tensor, no second softmax. It can be
-    differentiated once; asking for a second derivative raises.
+    differentiated once; asking for a second derivative raises. ``value`` and ``gradient`` are given away.
     """
     if gradient is None:
         return value
-    return _Known.apply(student, value, gradient, slope)  # type: ignore[no-any-return, no-untyped-call]
+    apply: Any = _Known.apply if torch._C._are_functorch_transforms_active() else _applied
+    return apply(student, (value, gradient), slope, weights)  # type: ignore[no-any-return]
 
 
 def known_of_all(
@@ -200,7 +225,7 @@ def known_of_all(
     """``known`` for a scalar of several tensors, each with its gradient; ``slope`` multiplies all."""
     if not students:
         return value
-    return _KnownOfAll.apply(value, slope, *students, *gradients)  # type: ignore[no-any-return, no-untyped-call]
+    return _KnownOfAll.apply((value, gradients), slope, *students)  # type: ignore[no-any-return, no-untyped-call]
 
 
 def reduced(
@@ -230,27 +255,24 @@ def reduced(
     """
     if rows.dim() > 1 and (reduction == "none" or weights is not None or given is not None):
         rows = rows.sum(1)
-    if weights is not None:
-        rows.mul_(weights.squeeze(1))
+    count = rows.shape[0]
     if given is not None:
         rows.masked_fill_(~given, 0.0)
         gradient.masked_fill_(~given[:, None], 0.0)
         weights = None if weights is None else weights.masked_fill(~given[:, None], 0.0)
     if reduction == "none":
-        value = rows.mul_(scale)
-    elif reduction == "sum":
-        value = rows.sum() * scale
-    elif given is None:
-        size = max(len(rows), 1)
-        value = rows.sum() * (scale / size)
-        slope = slope / size
+        value = (rows if weights is None else rows.mul_(weights.squeeze(1))).mul_(scale)
     else:
-        count = given.sum().clamp_(min=1)
-        value = rows.sum() * scale / count
-        gradient.div_(count)
-    if not wants_gradient(student):
-        return value
-    return known(student, value, gradient, slope if weights is None else weights * slope)
+        total = rows.sum() if weights is None else rows.dot(weights.squeeze(1).to(rows.dtype))
+        if reduction == "sum":
+            value = total.mul_(scale)
+        elif given is None:
+            value, slope = total.mul_(scale / max(count, 1)), slope / max(count, 1)
+        else:
+            labelled = given.sum().clamp_(min=1)
+            value = total * scale / labelled
+            gradient.div_(labelled)
+    return known(student, value, gradient if wants_gradient(student) else None, slope, weights)
 
 
 def nothing(student: Tensor, reduction: Reduction = "mean") -> Tensor:

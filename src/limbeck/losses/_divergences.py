@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 import torch
@@ -99,6 +100,10 @@ class Divergence:
         return DIVERGENCES[self.name](_floored(log_s), _floored(log_t), self)
 
 
+chosen = lru_cache(maxsize=64)(Divergence)
+"""``Divergence``, made and checked once for each set of constants."""
+
+
 def _tempered(logits: Tensor, temperature: float) -> Tensor:
     return logits if temperature == 1 else logits / temperature
 
@@ -183,11 +188,13 @@ def _uld(log_s: Tensor, log_t: Tensor, of: Divergence) -> Found:
     q = exponentials(log_s)
     ordered, order = q.sort(1, descending=True)
     target = exponentials(log_t).sort(1, descending=True).values
-    shared = min(ordered.shape[1], target.shape[1])
-    beyond = target[:, shared:].sum(1)
-    ordered[:, :shared] -= target[:, :shared]
+    shared, beyond = min(ordered.shape[1], target.shape[1]), None
+    if target.shape[1] > shared:
+        target, beyond = target[:, :shared], target[:, shared:].sum(1)
+    (ordered if ordered.shape[1] == shared else ordered[:, :shared]).sub_(target)
     slope = torch.empty_like(q).scatter_(1, order, ordered.sign())
-    return ordered.abs_().sum(1).add_(beyond), through_softmax(q, slope)
+    terms = ordered.abs_()
+    return terms if beyond is None else terms.sum(1).add_(beyond), through_softmax(q, slope)
 
 
 def _expected(q: Tensor, apart: Tensor) -> Found:

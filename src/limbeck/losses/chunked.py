@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import linear
+from torch.nn.functional import linear, nll_loss
 
 from ..errors import ConfigError, ShapeError
 from ..shapes import Features, Value
-from ._common import exact, wants_gradient, wide
-from ._divergences import Divergence, Found
+from ._common import exact, exponentials, times, wants_gradient, wide
+from ._divergences import Found, chosen
 from .tokens import Items, counted, per_item
 
-Loss = Callable[[Tensor, Tensor | None, Tensor], Found]
-"""(student logits, teacher logits, flat rows) -> value of each row, its gradient for the student's logits."""
+Rows = Tensor | slice
+"""Flat positions."""
+Loss = Callable[[Tensor, Tensor | None, Rows], Found]
+"""(student logits, teacher logits, flat rows) -> value of each row, or what adds up to it, and its gradient for the
+student's logits."""
 BYTES = 16 * 2**20
 """Size of one piece's logits when ``chunk`` is not given."""
 
@@ -96,7 +99,7 @@ def chunked_divergence(
         >>> chunked_divergence(hidden, mine, other, theirs, torch.tensor([1, -100, 2]), chunk=1)
         tensor(0.2977)
     """
-    of = Divergence(divergence, temperature, beta, alpha, mu, scale)
+    of = chosen(divergence, temperature, beta, alpha, mu, scale)
     if student.shape[:-1] != teacher.shape[:-1]:
         raise ShapeError(
             "student and teacher hidden states do not fit",
@@ -104,12 +107,21 @@ def chunked_divergence(
             expected="the same positions for both",
         )
 
-    def loss(s: Tensor, t: Tensor | None, rows: Tensor) -> Found:
+    def loss(s: Tensor, t: Tensor | None, rows: Rows) -> Found:
         assert t is not None
-        return of.rows(s, t)
+        return of.raw(s, t)[:2]
 
     return _reduced(
-        loss, student, student_head, (teacher, teacher_head), labels, weights, reduction, num_items, chunk
+        loss,
+        student,
+        student_head,
+        (teacher, teacher_head),
+        labels,
+        weights,
+        reduction,
+        num_items,
+        chunk,
+        of.scales,
     )
 
 
@@ -138,7 +150,7 @@ def chunked_cross_entropy(
     """
     flat = labels.flatten()
 
-    def loss(s: Tensor, t: Tensor | None, rows: Tensor) -> Found:
+    def loss(s: Tensor, t: Tensor | None, rows: Rows) -> Found:
         return cross_entropy_rows(s, flat[rows])
 
     return _reduced(loss, hidden, head, None, labels, weights, reduction, num_items, chunk)
@@ -154,27 +166,34 @@ def _reduced(
     reduction: str,
     num_items: Items | None,
     chunk: int | None,
+    scales: tuple[float, float] = (1.0, 1.0),
 ) -> Tensor:
-    """Sum or mean over the positions that count."""
+    """Sum or mean over the positions that count; ``scales`` multiply what ``loss`` finds."""
     if reduction not in ("mean", "sum"):
         raise ConfigError("reduction is not valid", got=repr(reduction), expected="mean or sum")
     if chunk is not None and chunk < 1:
         raise ConfigError("chunk is not valid", got=chunk, expected="a number of positions of at least 1")
     rows = counted(hidden.shape[:-1], labels)
-    if rows is None:
-        rows = torch.arange(hidden.shape[:-1].numel(), device=hidden.device)
+    count = hidden.shape[:-1].numel() if rows is None else len(rows)
+    share = 1.0 if reduction == "sum" else per_item(count, num_items)
     widest = max(len(h.weight) for h in (head, *([other[1]] if other else [])))
     work = _Work(
         loss,
         head,
         other,
-        rows,
+        pieces(rows, count, chunk or max(1, BYTES // (4 * widest))),
         None if weights is None else weights.detach().flatten(),
-        1.0 if reduction == "sum" else per_item(len(rows), num_items),
-        chunk or max(1, BYTES // (4 * widest)),
+        (share * scales[0], share * scales[1]),
         tuple(x is not None and wants_gradient(x) for x in (hidden, head.weight, head.bias)),
     )
     return _Chunked.apply(hidden, head.weight, head.bias, work)  # type: ignore[no-any-return, no-untyped-call]
+
+
+def pieces(rows: Tensor | None, count: int, chunk: int) -> list[Rows]:
+    """The positions that count, ``chunk`` at a time: slices where all do."""
+    if rows is not None:
+        return list(torch.split(rows, chunk)) if count else []
+    return [slice(start, min(start + chunk, count)) for start in range(0, count, chunk)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,10 +201,9 @@ class _Work:
     loss: Loss
     head: Head
     other: tuple[Tensor, Head] | None
-    rows: Tensor
+    pieces: list[Rows]
     weights: Tensor | None
-    share: float
-    chunk: int
+    scales: tuple[float, float]
     wanted: tuple[bool, ...]
 
 
@@ -201,31 +219,33 @@ class _Chunked(torch.autograd.Function):
             for x, wanted in zip((flat, weight, bias), work.wanted, strict=True)
         ]
         teacher = _asked(work.other)
+        scale, share = work.scales
         with exact(hidden):
-            for rows in torch.split(work.rows, work.chunk):
+            for rows in work.pieces:
                 logits, slope = head_logits(flat[rows], head)
                 value, gradient = work.loss(logits, teacher(rows), rows)
                 if work.weights is not None:
+                    value = value.sum(1) if value.dim() > 1 else value
                     value.mul_(work.weights[rows])
                     gradient.mul_(work.weights[rows][:, None])
                 total += value.sum()
                 if any(work.wanted):
-                    add_gradients(found, rows, gradient.mul_(work.share), slope, flat[rows], head)
+                    add_gradients(found, rows, gradient, slope, flat[rows], head, share)
         ctx.save_for_backward(*found)
         ctx.shape, ctx.dtypes = hidden.shape, [None if x is None else x.dtype for x in (hidden, weight, bias)]
-        return total * work.share
+        return total * scale
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
         out = [
-            None if x is None else (x if _is_one(upstream) else x * upstream).to(dtype)
+            None if x is None else times(x, upstream).to(dtype)
             for x, dtype in zip(ctx.saved_tensors, ctx.dtypes, strict=True)
         ]
         return out[0] if out[0] is None else out[0].view(ctx.shape), out[1], out[2], None
 
 
-def _asked(other: tuple[Tensor, Head] | None) -> Callable[[Tensor], Tensor | None]:
+def _asked(other: tuple[Tensor, Head] | None) -> Callable[[Rows], Tensor | None]:
     """What gives the teacher's logits at some positions."""
     if other is None:
         return lambda rows: None
@@ -235,18 +255,17 @@ def _asked(other: tuple[Tensor, Head] | None) -> Callable[[Tensor], Tensor | Non
 
 def cross_entropy_rows(logits: Tensor, target: Tensor) -> Found:
     """Cross-entropy of each row and its gradient, from detached logits, which stay as they are."""
-    target = target[:, None]
     log = torch.log_softmax(logits, 1)
-    value = log.gather(1, target).squeeze(1).neg_()
-    return value, log.exp_().scatter_add_(1, target, log.new_full(target.shape, -1.0))
+    value = nll_loss(log, target, reduction="none")
+    return value, exponentials(log, out=log).scatter_(1, target[:, None], -1.0, reduce="add")
 
 
 def cast(head: Head) -> Head:
     """A detached head in the precision of autocast, where it is on; call it once for all pieces."""
-    weight = head.weight.detach()
+    weight, bias = head.weight.detach(), head.bias
     if torch.is_autocast_enabled(weight.device.type):
         weight = weight.to(torch.get_autocast_dtype(weight.device.type))
-    return replace(head, weight=weight, bias=None if head.bias is None else head.bias.detach())
+    return Head(weight, None if bias is None else bias.detach(), head.scale, head.softcap)
 
 
 def head_logits(hidden: Tensor, head: Head) -> tuple[Tensor, Tensor | None]:
@@ -265,33 +284,34 @@ def head_logits(hidden: Tensor, head: Head) -> tuple[Tensor, Tensor | None]:
 
 def add_gradients(
     found: list[Tensor | None],
-    rows: Tensor,
+    rows: Rows,
     gradient: Tensor,
     slope: Tensor | None,
     piece: Tensor,
     head: Head,
+    share: float = 1.0,
 ) -> None:
-    """Add what a gradient for a piece's logits, which it overwrites, means for states, weight and bias."""
+    """Add what a gradient for a piece's logits, which it overwrites, means for states, weight and bias.
+
+    ``share`` multiplies it: on the way, where that costs nothing, but before it is rounded to a lower precision.
+    """
     states, weight, bias = found
-    if head.scale != 1:
-        gradient *= head.scale
+    share *= head.scale
     if slope is not None:
         gradient *= slope
+    if gradient.dtype != head.weight.dtype:
+        gradient, share = gradient.mul_(share), 1.0
     if bias is not None:
-        bias += gradient.sum(0)
+        bias.add_(gradient.sum(0), alpha=share)
     low = gradient.to(head.weight.dtype)
     if states is not None:
-        states[rows] = (low @ head.weight).to(states.dtype)
+        states[rows] = (low @ head.weight).to(states.dtype).mul_(share)
     if weight is not None:
         piece = piece.detach().to(low.dtype)
         if low.dtype == weight.dtype:
-            weight.addmm_(low.T, piece)
+            weight.addmm_(low.T, piece, alpha=share)
         else:
-            weight += low.T @ piece
-
-
-def _is_one(x: Tensor) -> bool:
-    return x.device.type == "cpu" and float(x) == 1.0
+            weight.add_(low.T @ piece, alpha=share)
 
 
 __all__ = ["Head", "chunked_cross_entropy", "chunked_divergence"]

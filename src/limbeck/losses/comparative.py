@@ -86,13 +86,13 @@ def comparative_kd(
     if group_size < 2:
         raise ConfigError("group_size is not valid", got=group_size, expected="a number of at least 2")
     s, t = pair(student, teacher)
-    n, negative = len(s) // group_size, group_size // 2
+    n, negative = s.shape[0] // group_size, group_size // 2
     if not n or not s.numel():
         return nothing(student)
     if draws == "all":
         return _all(student, s - t, 1 / (group_size - negative) + 1 / negative)
     rows = student if student.dtype == s.dtype else student.to(s.dtype)
-    if n * group_size < len(s):
+    if n * group_size < s.shape[0]:
         rows, t = rows[: n * group_size], t[: n * group_size]
     values = []
     for shift in range(min(draws, n)):

@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 import torch
+from torch.nn.functional import nll_loss
 
 from ..errors import ConfigError
 from ..shapes import Labels, Logits, Rows, Value
-from ._common import Reduction, check_reduction, nothing, reduced, rows_and_classes, targets, wide
+from ._common import (
+    Reduction,
+    check_reduction,
+    exponentials,
+    nothing,
+    reduced,
+    rows_and_classes,
+    targets,
+    wide,
+)
 
 
 def label_smoothing(
@@ -48,10 +58,10 @@ def label_smoothing(
         return nothing(student, reduction)
     column, uniform = index[:, None], smoothing / student.shape[1]
     log_p = torch.log_softmax(wide(student), 1)
-    rows, scale = log_p.gather(1, column).squeeze(1), -1.0
+    rows, scale = nll_loss(log_p, index, reduction="none"), 1.0
     if smoothing:
-        rows, scale = log_p.sum(1).add_(rows, alpha=(1 - smoothing) / uniform), -uniform
-    gradient = log_p.exp_()
+        rows, scale = log_p.sum(1).sub_(rows, alpha=(1 - smoothing) / uniform), -uniform
+    gradient = exponentials(log_p, out=log_p)
     if smoothing:
         gradient -= uniform
     gradient.scatter_(1, column, smoothing - 1, reduce="add")

@@ -103,7 +103,13 @@ def low_confidence(teacher: Logits) -> tuple[Tensor, Tensor]:
     """
     p = torch.softmax(wide(teacher), 1)
     samples, classes = p.amax(1), p.sum(0)
-    return samples <= samples.quantile(0.5), classes <= classes.quantile(0.5)
+    return samples <= _median(samples), classes <= _median(classes)
+
+
+def _median(x: Tensor) -> Tensor:
+    """Middle of a vector, between the two middle ones of an even number; ``quantile(0.5)`` takes longer."""
+    ordered, last = x.sort().values, len(x) - 1
+    return torch.lerp(ordered[last // 2], ordered[(last + 1) // 2], 0.5)
 
 
 def _gram(student: Tensor, teacher: Tensor, temperature: float, mask: Tensor | None, samples: bool) -> Tensor:

@@ -112,14 +112,12 @@ def sdd(
     return each.sum() / (labels != IGNORE).sum().clamp(min=1)
 
 
-@torch.no_grad()
 def _weights(teacher: Tensor, labels: Tensor, complementary: float) -> Tensor:
     """Weight of each region of each image ``(R, N)``."""
     if not teacher.numel():
         return teacher.new_ones(teacher.shape[:2])
     right = teacher.argmax(2) == labels
-    differs = right != right[:1]
-    return torch.ones_like(differs, dtype=teacher.dtype).masked_fill_(differs, complementary)
+    return (right != right[:1]).to(teacher.dtype).mul_(complementary - 1).add_(1)
 
 
 def regions(features: Maps, scales: Sequence[int] = (1, 2)) -> Regions:

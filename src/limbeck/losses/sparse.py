@@ -12,7 +12,7 @@ from ..errors import ConfigError, ShapeError
 from ..shapes import Features, Value
 from ._common import Reduction, check_reduction, choice, known, positive, wants_gradient, wide
 from ._divergences import Divergence, Found
-from .chunked import Head, _reduced
+from .chunked import Head, Rows, _reduced
 from .tokens import Items, counted, per_item, spread
 
 Tail = Literal["bucket", "lump", "renormalise", "none"]
@@ -121,7 +121,7 @@ def chunked_sparse_divergence(
     _fits(student.shape[:-1], ids, log_probs)
     i, p = ids.flatten(0, -2), log_probs.detach().flatten(0, -2)
 
-    def loss(s: Tensor, t: Tensor | None, rows: Tensor) -> Found:
+    def loss(s: Tensor, t: Tensor | None, rows: Rows) -> Found:
         return _rows(s, i[rows], p[rows], of, tail)
 
     return _reduced(loss, student, head, None, labels, None, reduction, num_items, chunk)

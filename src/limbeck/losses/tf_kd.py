@@ -5,10 +5,21 @@ from __future__ import annotations
 import math
 
 import torch
+from torch.nn.functional import nll_loss
 
 from ..errors import ConfigError
 from ..shapes import Labels, Logits, Rows, Value
-from ._common import Reduction, check_reduction, nothing, positive, reduced, rows_and_classes, targets, wide
+from ._common import (
+    Reduction,
+    check_reduction,
+    exponentials,
+    nothing,
+    positive,
+    reduced,
+    rows_and_classes,
+    targets,
+    wide,
+)
 
 
 def tf_kd(
@@ -66,6 +77,6 @@ def tf_kd(
     entropy = right * math.log(right) + (classes - 1) * other * math.log(other)
 
     log_p = torch.log_softmax(wide(student), 1)
-    rows = log_p.sum(1).sub_(entropy / other).add_(log_p.gather(1, column).squeeze(1), alpha=odds - 1)
-    gradient = log_p.exp_().sub_(other).scatter_(1, column, other - right, reduce="add")
+    rows = nll_loss(log_p, index, reduction="none").mul_(1 - odds).add_(log_p.sum(1)).sub_(entropy / other)
+    gradient = exponentials(log_p, out=log_p).sub_(other).scatter_(1, column, other - right, reduce="add")
     return reduced(student, rows, gradient, reduction, scale=-other, given=given)

@@ -8,7 +8,7 @@ from torch import Tensor
 from ..errors import ConfigError, ShapeError
 from ..shapes import IGNORE, Features, Value
 from ._common import Reduction, check_reduction, known, reduced, wants_gradient, wide
-from ._divergences import Divergence
+from ._divergences import chosen
 
 Items = int | float | Tensor
 """A number of things."""
@@ -87,9 +87,9 @@ def token_divergence(
         >>> token_divergence(student, teacher, divergence="jsd", reduction="none")
         tensor([0.2081, 0.1993])
     """
-    of = Divergence(divergence, temperature, beta, alpha, mu, scale)
+    of = chosen(divergence, temperature, beta, alpha, mu, scale)
     check_reduction(reduction)
-    if student.shape[:-1] != teacher.shape[:-1]:
+    if student.shape != teacher.shape and student.shape[:-1] != teacher.shape[:-1]:
         raise ShapeError(
             "student and teacher logits do not fit",
             got=f"student {tuple(student.shape)}, teacher {tuple(teacher.shape)}",
@@ -100,18 +100,18 @@ def token_divergence(
     if rows is not None:
         s, t = s[rows], t[rows]
     value, gradient, total = of.raw(wide(s, t.dtype), wide(t, s.dtype))
-    scale, slope = of.scales
+    up, slope = of.scales
     factor = None
     if weights is not None:
         factor = weights.detach().flatten() if rows is None else weights.detach().flatten()[rows]
     if reduction == "none":
-        found = reduced(s, value, gradient, "none", scale=scale, slope=slope, weights=column(factor))
+        found = reduced(s, value, gradient, "none", scale=up, slope=slope, weights=column(factor))
         return spread(found, rows, student.shape[:-1])
-    share = 1.0 if reduction == "sum" else per_item(len(s), num_items)
-    scale, slope = scale * share, slope * share
+    share = 1.0 if reduction == "sum" else per_item(s.shape[0], num_items)
+    up, slope = up * share, slope * share
     if factor is not None:
-        return reduced(s, value, gradient, "sum", scale=scale, slope=slope, weights=column(factor))
-    return known(s, total.mul_(scale), gradient if wants_gradient(s) else None, slope)
+        return reduced(s, value, gradient, "sum", scale=up, slope=slope, weights=column(factor))
+    return known(s, total.mul_(up), gradient if wants_gradient(s) else None, slope)
 
 
 def flat(x: Tensor) -> Tensor:
@@ -139,6 +139,8 @@ def counted(shape: tuple[int, ...], labels: Tensor | None) -> Tensor | None:
             expected=tuple(shape),
             fix="shift them first: labels[i] is the token that logits[i] should predict",
         )
+    if labels.is_cpu and labels.numel() and labels.amin().item() > IGNORE:
+        return None
     rows = (labels.flatten() != IGNORE).nonzero().squeeze(1)
     return rows if len(rows) < labels.numel() else None
 

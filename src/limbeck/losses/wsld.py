@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import torch
+from torch.nn.functional import nll_loss
 
 from ..shapes import Labels, Logits, Rows, Value
 from ._common import (
     Reduction,
     check_reduction,
+    exponentials,
     nothing,
     pair,
     positive,
@@ -65,15 +67,14 @@ def wsld(
     index, given = targets(labels, *student.shape)
     if not student.numel():
         return nothing(student, reduction)
-    column = index[:, None]
-    right_s, right_t = (torch.log_softmax(x, 1).gather(1, column) for x in (s, t))
-    weight = right_s.div_(right_t.sub_(eps)).neg_().expm1_()
+    hard_s, hard_t = (nll_loss(torch.log_softmax(x, 1), index, reduction="none") for x in (s, t))
+    weight = hard_s.div_(hard_t.add_(eps)).neg_().expm1_()[:, None]
     log_s, q = soft(s, temperature), probabilities(t, temperature)
     rows = (q * log_s).sum(1)
     return reduced(
         student,
         rows,
-        q.sub_(log_s.exp_()),
+        q.sub_(exponentials(log_s, out=log_s)),
         reduction,
         scale=temperature * temperature,
         slope=temperature,
