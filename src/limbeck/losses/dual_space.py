@@ -11,9 +11,9 @@ from torch import Tensor
 
 from ..errors import ConfigError, ShapeError
 from ..shapes import IGNORE, Features, Value
-from ._common import exact, wants_gradient, wide
-from ._divergences import Divergence
-from .chunked import BYTES, Head, add_gradients, cast, cross_entropy_rows, head_logits
+from ._common import exact, times, wants_gradient, wide
+from ._divergences import Divergence, chosen
+from .chunked import BYTES, Head, Rows, add_gradients, cast, cross_entropy_rows, head_logits, pieces
 from .tokens import Items, counted
 
 
@@ -117,26 +117,24 @@ def dual_space(
     if num_items is not None and not float(num_items) > 0:
         raise ConfigError("num_items is not valid", got=float(num_items), expected="a number above 0")
     rows = counted(student.shape[:-1], labels)
-    if rows is None:
-        rows = torch.arange(student.shape[:-1].numel(), device=student.device)
+    count = student.shape[:-1].numel() if rows is None else len(rows)
     if targets is not None:
         counted(student.shape[:-1], targets)
     constants = (temperature, beta, alpha, mu, scale)
     widest = max(len(student_head.weight), len(teacher_head.weight))
     inputs = (student, student_head.weight, student_head.bias, to_student, to_teacher)
     work = _Work(
-        Divergence(divergence, *constants),
-        Divergence(teacher_divergence or divergence, *constants),
+        chosen(divergence, *constants),
+        chosen(teacher_divergence or divergence, *constants),
         student_head,
         teacher.detach(),
         teacher_head,
-        rows,
+        pieces(rows, count, chunk or max(1, BYTES // (4 * widest))),
         None if targets is None else targets.flatten(),
         translate,
         agreement,
         None if num_items is None else float(num_items),
         total or (lambda count: count),
-        chunk or max(1, BYTES // (4 * widest)),
         tuple(x is not None and wants_gradient(x) for x in inputs),
     )
     return DualSpace(*_Terms.apply(*inputs, work))  # type: ignore[no-untyped-call]
@@ -183,13 +181,12 @@ class _Work:
     student_head: Head
     teacher: Tensor
     teacher_head: Head
-    rows: Tensor
+    pieces: list[Rows]
     targets: Tensor | None
     translate: Tensor | None
     agreement: float
     num_items: float | None
     total: Callable[[Tensor], Tensor]
-    chunk: int
     wanted: tuple[bool, ...]
 
 
@@ -216,31 +213,33 @@ class _Terms(torch.autograd.Function):
         ]
         sums = torch.zeros(3, dtype=kind, device=h.device)
         agreed, known = (torch.zeros((), dtype=kind, device=h.device) for _ in range(2))
+        partial = work.targets is not None or work.translate is not None
+        (scale, share), (other_scale, other_share) = work.own.scales, work.other.scales
         with exact(student):
             masked = _masked(work, g, u, mine, theirs)
-            for piece in torch.split(work.rows, work.chunk):
+            for piece in work.pieces:
                 said, _ = head_logits(g[piece], theirs)
                 target = _target(work, said, piece)
-                keep = target != IGNORE
-                if not bool(keep.all()):
-                    piece, said, target = piece[keep], said[keep], target[keep]
+                if partial and not bool((keep := target != IGNORE).all()):
+                    piece, said, target = _only(piece, keep), said[keep], target[keep]
                 read, slope = head_logits(u[piece], mine)
                 same = read.argmax(1) == target
                 agreed += same.sum()
-                known += len(piece)
+                known += len(target)
                 value, gradient = cross_entropy_rows(read, target)
                 sums[1] += value.sum()
                 add_gradients([found[3], None, None], piece, gradient, slope, u[piece], mine)
-                own, slope = head_logits(h[piece], mine)
-                value, gradient = work.own.rows(own, read)
-                if masked:
-                    value, gradient = value.mul_(same), gradient.mul_(same[:, None])
-                sums[0] += value.sum()
-                add_gradients(found[:3], piece, gradient, slope, h[piece], mine)
                 back, slope = head_logits(v[piece], theirs)
-                value, gradient = work.other.rows(back, said)
-                sums[2] += value.sum()
-                add_gradients([found[4], None, None], piece, gradient, slope, v[piece], theirs)
+                _, gradient, total = work.other.raw(back, said)
+                sums[2] += total
+                add_gradients([found[4], None, None], piece, gradient, slope, v[piece], theirs, other_share)
+                if masked and not bool(same.all()):
+                    piece, read = _only(piece, same), read[same]
+                own, slope = head_logits(h[piece], mine)
+                _, gradient, total = work.own.raw(own, read)
+                sums[0] += total
+                add_gradients(found[:3], piece, gradient, slope, h[piece], mine, share)
+        sums *= sums.new_tensor([scale, 1.0, other_scale])
         items = known.clamp(min=1) if work.num_items is None else torch.full_like(known, work.num_items)
         first = work.total(agreed).to(kind).clamp(min=1e-3) if masked else items
         shares = torch.stack([first, items, items]).reciprocal()
@@ -255,13 +254,20 @@ class _Terms(torch.autograd.Function):
         shares, *found = ctx.saved_tensors
         factors = (0, 0, 0, 1, 2)
         out = [
-            None if x is None else (x * (upstream[k] * shares[k])).to(form[1]).view(form[0])
+            None if x is None else times(x, upstream[k] * shares[k]).to(form[1]).view(form[0])
             for x, k, form in zip(found, factors, ctx.shapes, strict=True)
         ]
         return *out, None
 
 
-def _target(work: _Work, said: Tensor, rows: Tensor) -> Tensor:
+def _only(piece: Rows, mask: Tensor) -> Tensor:
+    """Positions of a piece that a mask leaves."""
+    if isinstance(piece, slice):
+        return mask.nonzero().squeeze(1).add_(piece.start)
+    return piece[mask]
+
+
+def _target(work: _Work, said: Tensor, rows: Rows) -> Tensor:
     """What the projected teacher should say, in the student's vocabulary."""
     if work.targets is not None:
         return work.targets[rows]
@@ -274,7 +280,7 @@ def _masked(work: _Work, teacher: Tensor, projected: Tensor, mine: Head, theirs:
     if not 0 <= work.agreement < 1:
         return work.agreement >= 1
     agreed = known = 0
-    for rows in torch.split(work.rows, work.chunk):
+    for rows in work.pieces:
         target = _target(work, head_logits(teacher[rows], theirs)[0], rows)
         said = head_logits(projected[rows], mine)[0].argmax(1)
         agreed += int(((said == target) & (target != IGNORE)).sum())

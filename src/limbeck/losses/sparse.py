@@ -10,10 +10,10 @@ from torch import Tensor
 
 from ..errors import ConfigError, ShapeError
 from ..shapes import Features, Value
-from ._common import Reduction, check_reduction, choice, known, positive, wants_gradient, wide
-from ._divergences import Divergence, Found
+from ._common import Reduction, check_reduction, choice, exponentials, positive, reduced, wide
+from ._divergences import DIVERGENCES, Divergence, Found, chosen
 from .chunked import Head, Rows, _reduced
-from .tokens import Items, counted, per_item, spread
+from .tokens import Items, counted, flat, per_item, spread
 
 Tail = Literal["bucket", "lump", "renormalise", "none"]
 TAILS = ("bucket", "lump", "renormalise", "none")
@@ -77,15 +77,15 @@ def sparse_divergence(
     shape = student.shape[:-1]
     _fits(shape, ids, log_probs)
     rows = counted(shape, labels)
-    s, i, p = (x.flatten(0, -2) for x in (student, ids, log_probs))
+    s, i, p = flat(student), flat(ids), flat(log_probs)
     if rows is not None:
         s, i, p = s[rows], i[rows], p[rows]
     value, gradient = _rows(wide(s, p.dtype), i, p.detach(), of, tail)
+    up, slope = of.scales
     if reduction == "none":
-        found = known(s, value, gradient if wants_gradient(s) else None)
-        return spread(found, rows, shape)
-    share = 1.0 if reduction == "sum" else per_item(len(value), num_items)
-    return known(s, value.sum() * share, gradient.mul_(share) if wants_gradient(s) else None)
+        return spread(reduced(s, value, gradient, "none", scale=up, slope=slope), rows, shape)
+    share = 1.0 if reduction == "sum" else per_item(s.shape[0], num_items)
+    return reduced(s, value, gradient, "sum", scale=up * share, slope=slope * share)
 
 
 def chunked_sparse_divergence(
@@ -124,7 +124,7 @@ def chunked_sparse_divergence(
     def loss(s: Tensor, t: Tensor | None, rows: Rows) -> Found:
         return _rows(s, i[rows], p[rows], of, tail)
 
-    return _reduced(loss, student, head, None, labels, None, reduction, num_items, chunk)
+    return _reduced(loss, student, head, None, labels, None, reduction, num_items, chunk, of.scales)
 
 
 def top_k_targets(logits: Features, k: int) -> tuple[Tensor, Tensor]:
@@ -195,7 +195,7 @@ def sampled_targets(
 def _divergence(
     name: str, tail: str, temperature: float, beta: float, alpha: float, mu: float, scale: bool
 ) -> Divergence:
-    of = Divergence(name, temperature, beta, alpha, mu, scale)
+    of = chosen(name, temperature, beta, alpha, mu, scale)
     choice("tail", tail, TAILS)
     if name == "uld":
         raise ConfigError("uld compares whole sorted vocabularies", fix="take another divergence")
@@ -218,30 +218,55 @@ def _fits(shape: tuple[int, ...], ids: Tensor, log_probs: Tensor) -> None:
 
 
 def _rows(student: Tensor, ids: Tensor, log_probs: Tensor, of: Divergence, tail: Tail) -> Found:
-    """Value and gradient of each row. The entries and the rest are a distribution over K + 1 classes."""
-    given = ids >= 0
-    if ids.numel() and int(ids.max()) >= student.shape[1]:
-        raise ShapeError(
-            "an id is beyond the vocabulary", got=int(ids.max()), expected=f"below {student.shape[1]}"
-        )
-    safe = ids.clamp(min=0)
-    log_t = log_probs.to(student.dtype).masked_fill(~given, -math.inf)
+    """Value of each row, or what adds up to it, and its gradient, still to be multiplied by ``of.scales``.
+
+    The entries and the rest are a distribution over K + 1 classes.
+    """
+    classes = student.shape[1]
+    low, high = (int(x) for x in torch.aminmax(ids)) if ids.numel() else (-1, -1)
+    if high >= classes:
+        raise ShapeError("an id is beyond the vocabulary", got=high, expected=f"below {classes}")
+    log_t = log_probs.to(student.dtype)
     if tail == "none":
-        log_s = torch.log_softmax(student, 1)
-        p = log_t.exp()
-        value = (p * (log_t - log_s.gather(1, safe)).masked_fill(~given, 0.0)).sum(1)
-        return value, log_s.exp_().mul_(p.sum(1, keepdim=True)).scatter_add_(1, safe, -p)
+        return _known_only(student, ids, log_t)
     z = student / of.temperature if of.temperature != 1 else student
+    if low >= 0 and ids.shape[1] < classes and tail != "renormalise" and z.is_cpu:
+        value, gradient = _every(z, ids, log_t, of, tail)
+        if math.isfinite(value.sum().item()):
+            return value, gradient
+    given = ids >= 0
+    safe, log_t = ids.clamp(min=0), log_t.masked_fill(~given, -math.inf)
     rest = z.scatter_add(1, safe, torch.zeros_like(log_t).masked_fill_(given, -math.inf))
     lumped = torch.cat([z.gather(1, safe).masked_fill(~given, -math.inf), rest.logsumexp(1, keepdim=True)], 1)
-    value, slope = of.compare(
-        torch.log_softmax(lumped, 1), _target(log_t, student.shape[1], of.temperature, tail)
-    )
+    value, slope = of.compare(torch.log_softmax(lumped, 1), _target(log_t, classes, of.temperature, tail))
     gradient = torch.softmax(rest, 1).nan_to_num_(nan=0.0).mul_(slope[:, -1:])
-    gradient.scatter_add_(1, safe, slope[:, :-1].masked_fill(~given, 0.0))
-    factor, slope_ = of.scales
-    value = value.sum(1) if value.dim() > 1 else value
-    return value.mul_(factor), gradient.mul_(slope_)
+    return value, gradient.scatter_add_(1, safe, slope[:, :-1].masked_fill(~given, 0.0))
+
+
+def _known_only(student: Tensor, ids: Tensor, log_t: Tensor) -> Found:
+    """The known entries without a rest."""
+    given = ids >= 0
+    safe, p = ids.clamp(min=0), log_t.masked_fill(~given, -math.inf).exp_()
+    log_s = torch.log_softmax(student, 1)
+    value = (p * (log_t - log_s.gather(1, safe)).masked_fill(~given, 0.0)).sum(1)
+    slope = exponentials(log_s, out=log_s).mul_(p.sum(1, keepdim=True))
+    return value, slope.scatter_add_(1, safe, p.neg_())
+
+
+def _every(z: Tensor, ids: Tensor, log_t: Tensor, of: Divergence, tail: Tail) -> Found:
+    """Where no entry is missing: one pass over the vocabulary. Not finite where the rest of either is nothing."""
+    rest = z.scatter(1, ids, -math.inf)
+    peak = rest.amax(1, keepdim=True)
+    share = torch.softmax(rest, 1, out=rest)
+    log_rest = share.amax(1, keepdim=True).log_().neg_().add_(peak)
+    log_s = torch.log_softmax(torch.cat([z.gather(1, ids), log_rest], 1), 1)
+    left = torch.log1p(log_t.exp().sum(1, keepdim=True).neg_())
+    if of.temperature != 1:
+        parts = math.log(z.shape[1] - ids.shape[1]) if tail == "bucket" else 0.0
+        log_t, left = log_t / of.temperature, left.sub_(parts).div_(of.temperature).add_(parts)
+    log_p = torch.log_softmax(torch.cat([log_t, left], 1), 1)
+    value, slope = DIVERGENCES[of.name](log_s, log_p, of)
+    return value, share.mul_(slope[:, -1:]).scatter_(1, ids, slope[:, :-1])
 
 
 def _target(log_t: Tensor, classes: int, temperature: float, tail: Tail) -> Tensor:
