@@ -14,14 +14,18 @@ import json
 from pathlib import Path
 from typing import Any
 
-PERCENT = ("accuracy", "ece", "confidence", "macro_recall", "top5")
+PERCENT = (
+    *("accuracy", "ece", "confidence", "macro_recall", "top5", "agreement"),
+    *("exact_match", "error_rate", "rouge_l", "acceptance_rate", "replaced_fraction"),
+)
+WHOLE = ("tokens",)
 
 
 def number(metric: str, row: dict[str, Any]) -> str:
     """``mean ± half width`` in the metric's own unit."""
     if row["mean"] is None:
         return "–"
-    scale, digits = (100, 1) if metric in PERCENT else (1, 3)
+    scale, digits = (100, 1) if metric in PERCENT else (1, 0 if metric in WHOLE else 3)
     half = "" if row["low"] is None else f" ± {scale * (row['high'] - row['low']) / 2:.{digits}f}"
     return f"{scale * row['mean']:.{digits}f}{half}"
 

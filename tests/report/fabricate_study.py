@@ -73,6 +73,7 @@ def _run(cell: Cell) -> Path:
     (path / "config.yaml").write_text(dump(cell.config))
     info = json.loads((path / "run.json").read_text())
     info["student"]["parameters"] = 1000 if cell.pair == "small" else 4000
+    info["learned"] = {"processor_seconds": 2.0 + cell.seed, "tokens": 300.0}
     if noise:
         info["changes"] = {"noise": {"kind": "symmetric", "rate": noise, "realised": 0.9 * noise}}
     write(path / "run.json", info)

@@ -14,7 +14,7 @@ from tests.report.fabricate_study import make, robust
 from tests.report.test_page import words
 
 from limbeck.errors import RunError
-from limbeck.report.studies import read_study, render_study, write_figures, write_study
+from limbeck.report.studies import figures, read_study, render_study, write_figures, write_study
 from limbeck.report.studies.axes import Curve, axis_name, method_sweeps, setting_sweeps
 from limbeck.report.studies.configs import NOT_SET, flat, own, shared
 
@@ -232,6 +232,14 @@ def test_the_shared_part_of_configurations() -> None:
     assert base == {"a.b": "1"}
     assert [own(run, base) for run in runs] == [{"a.c": "2"}, {"a.c": "3"}, {"a": "null"}]
     assert own({"d": "1"}, base) == {"d": "1", "a.b": NOT_SET}
+
+
+def test_costs_that_were_measured_have_a_picture_each(tmp_path: Path) -> None:
+    study = read_study(small(tmp_path / "study", metrics=["accuracy", "processor_seconds", "tokens"]))
+    titles = [picture.title for picture in figures.cost(study, study.groups[0])]
+    assert titles == ["only: against training time", "only: against tokens"]
+    study = read_study(small(tmp_path / "other"))
+    assert [picture.title for picture in figures.cost(study, study.groups[0])] == titles[:1]
 
 
 def test_figures_are_png_files(folder: Path, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from limbeck.config import check
 from limbeck.errors import RunError
 from limbeck.study import holm
 from limbeck.study.config import StudyConfig
-from limbeck.study.results import compare, ranking, read_results, write
+from limbeck.study.results import better, compare, ranking, read_results, write
 from limbeck.study.tables import write_tex
 
 ACCURACY = {
@@ -45,6 +45,19 @@ def rows(setting: str = "default") -> list[dict[str, Any]]:
         }
         for method, values in ACCURACY.items()
         for seed, value in enumerate(values)
+    ]
+
+
+def test_what_was_learned_from_is_compared_too() -> None:
+    found = [{**row, "learned": {"tokens": 100.0 + row["seed"]}} for row in rows() if row["method"] != "dist"]
+    tokens = compare(study(metrics=["tokens"]), [*found, *rows()[-5:]], "p", "default", "tokens")
+    assert tokens["higher_is_better"] is None
+    assert {m["method"]: m["mean"] for m in tokens["methods"]} == {"scratch": 102.0, "kd": 102.0}
+    assert [better(name) for name in ("perplexity", "error_rate", "exact_match", "rouge_l")] == [
+        False,
+        False,
+        True,
+        True,
     ]
 
 

@@ -225,6 +225,11 @@ def test_limits_of_speculative_kd(text: dict[str, Any], teacher: Run, tmp_path: 
     rows = runs["first"].metrics("train")
     assert all(0 <= row["acceptance_rate"] <= 1 for row in rows)
     assert "acceptance_rate" not in runs["student"].metrics("train")[0]
+    learned = runs["first"].info["learned"]
+    rates = [row["acceptance_rate"] for row in rows]
+    assert min(rates) <= learned["acceptance_rate"] <= max(rates)
+    assert learned["processor_seconds"] > 0
+    assert runs["student"].info["learned"].keys() == {"processor_seconds", "tokens"}
 
 
 def test_sampled_labels_are_no_truth(text: dict[str, Any], teacher: Run, tmp_path: Path) -> None:
@@ -258,7 +263,13 @@ def test_sampling_goes_on_where_it_stopped(
         with pytest.raises(RunInterrupted):
             sampled(text, teacher, tmp_path / "stopped", **given)
     again = Run(tmp_path / "stopped").config
-    assert_same(execute(again.model_copy(update={"output": str(tmp_path / "stopped")}), resume=True), whole)
+    resumed = execute(again.model_copy(update={"output": str(tmp_path / "stopped")}), resume=True)
+    assert_same(resumed, whole)
+    counted = [
+        {k: v for k, v in r.info["learned"].items() if k != "processor_seconds"} for r in (resumed, whole)
+    ]
+    assert counted[0] == counted[1]
+    assert {"tokens", "acceptance_rate", "tokens_per_pass"} <= counted[0].keys()
 
 
 @pytest.mark.slow
@@ -329,9 +340,25 @@ def test_a_student_that_can_add(text: dict[str, Any], tmp_path: Path) -> None:
     data = {**text, "path": str(folder), "responses": 8, "new_tokens": 6}
     run = execute(config(data, tmp_path / "run", student=LARGE, train={"epochs": 120, "batch_size": 8}))
     test = run.results["last"]["test"]
+    assert run.results["last"]["validation"]["exact_match"] == 1.0  # so that tuning can judge by responses
+    tokenizer = read_tokenizer(data["tokenizer"])
+    spelled = sum(len(tokenizer(row["response"])["input_ids"]) + 1 for row in rows)
+    assert run.info["learned"]["tokens"] == 120 * spelled
     assert test["exact_match"] == 1.0
     assert test["error_rate"] == 0.0
     assert test["rouge_l"] == 1.0
+
+
+def test_half_precision(text: dict[str, Any], teacher: Run, tmp_path: Path) -> None:
+    """Heads are cast under autocast; whole logits are made of them elsewhere too."""
+    settings = {"teacher": {"run": str(teacher.path)}, "methods": ["token_kd"]}
+    nll = {
+        precision: execute(
+            config(text, tmp_path / precision, train={"epochs": 1, "precision": precision}, **settings)
+        ).results["last"]["test"]["nll"]
+        for precision in ("fp32", "bf16")
+    }
+    assert nll["bf16"] == pytest.approx(nll["fp32"], rel=0.05)
 
 
 def test_the_record_rebuilds_the_student(text: dict[str, Any], teacher: Run) -> None:

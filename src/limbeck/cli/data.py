@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ..data.corpora import Corpus
 
 
 def glyph100(fonts: Path, out: Path) -> None:
@@ -46,4 +50,28 @@ def scenes(
         print(f"{part}: {len(made.images[part])} scenes of {counts}; objects cover {covered:.0f} %")
     print("real objects that no two splits share; synthetic scenes")
     print(f"content: sha256 {made.content}")
+    print(f"written: {out}")
+
+
+def cmudict(source: Path | None, out: Path, held_out: int) -> None:
+    """Make letters to phonemes, and print what it holds."""
+    from ..data import cmudict
+
+    made = cmudict.build(source or cmudict.find(), out, held_out=held_out)
+    _told("words", made, out)
+
+
+def debian(index: Path, out: Path, held_out: int, characters: int) -> None:
+    """Make descriptions and synopses, and print what they hold."""
+    from ..data import debian
+
+    pairs, texts = debian.build(index, out, held_out=held_out, characters=characters)
+    _told("pairs", pairs, out / "synopsis")
+    _told("texts", texts, out / "text")
+
+
+def _told(what: str, corpus: Corpus, out: Path) -> None:
+    parts = " + ".join(f"{len(rows)} {name}" for name, rows in corpus._asdict().items())
+    print(f"{what}: {sum(map(len, corpus))} = {parts}")
+    print(f"content: sha256 {corpus.content}")
     print(f"written: {out}")

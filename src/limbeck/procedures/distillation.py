@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from ..shapes import IGNORE
 from ..signals import Batch, Signals
 from ..teachers import Calls, LiveTeacher, Teacher
 from ..training.gather import world
@@ -37,9 +38,12 @@ class Distillation:
         self.learner = learner
         self.teacher, self.autocast = teacher, autocast
         self.calls = Calls() if calls is None else calls
+        self.tokens = 0
 
     def step(self, batch: Batch) -> Iterator[Update]:
         """Ask the teacher once, then one update of the student."""
+        if batch.items is not None:
+            self.tokens += int((batch.labels != IGNORE).sum())
         signals: Signals | None = None
         others: dict[int, tuple[Batch, Signals]] = {}
         if self.teacher is not None:
@@ -88,10 +92,15 @@ class Distillation:
         """Numbers for the next row of the record."""
         return {}
 
+    def learned(self) -> dict[str, float]:
+        """What this process has learned from so far: supervised tokens, where there are tokens."""
+        return {"tokens": float(self.tokens)} if self.tokens else {}
+
     def state_dict(self) -> dict[str, Any]:
-        """How often the teacher was asked; the learner has its own state."""
-        return {"calls": self.calls.state()}
+        """How often the teacher was asked, and what was learned from; the learner has its own state."""
+        return {"calls": self.calls.state(), "tokens": self.tokens}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what ``state_dict`` gave."""
         self.calls.restore(state.get("calls", {}))
+        self.tokens = state.get("tokens", 0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import torch
@@ -41,7 +41,7 @@ class SampledDistillation(Distillation):
     def __init__(self, *given: Any, sampling: SamplingConfig, eos: int, seed: int) -> None:
         super().__init__(*given)
         self.sampling, self.eos, self.seed = sampling, eos, seed
-        self.seen = Statistics()
+        self.seen = self.total = Statistics()
 
     def step(self, batch: Batch) -> Iterator[Update]:
         """Write new responses where it is their turn, then the ordinary step."""
@@ -53,6 +53,19 @@ class SampledDistillation(Distillation):
         """Acceptance since the last call."""
         seen, self.seen = self.seen, Statistics()
         return seen.as_dict() if seen.tokens else {}
+
+    def learned(self) -> dict[str, float]:
+        """Supervised tokens, and acceptance over the whole run where there is one."""
+        return super().learned() | (self.total.as_dict() if self.total.tokens else {})
+
+    def state_dict(self) -> dict[str, Any]:
+        """As the ordinary step's, and what was drafted and accepted."""
+        return {**super().state_dict(), "drafts": asdict(self.total)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what ``state_dict`` gave."""
+        super().load_state_dict(state)
+        self.total = Statistics(**state.get("drafts", {}))
 
     def _turn(self, batch: Batch) -> bool:
         """The same answer on every process, so that none waits for another."""
@@ -85,6 +98,7 @@ class SampledDistillation(Distillation):
                 found = generate(model, prompts, mask, sampler=sampler, **common)
         if isinstance(found, Interleaved):
             self.seen += found.statistics
+            self.total += found.statistics
         inputs, labels = _samples(found)
         count = (labels != IGNORE).sum().to(torch.float32)
         return replace(

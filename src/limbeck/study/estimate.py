@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -107,7 +108,6 @@ def measure(
     import torch
 
     from ..data import MaskData
-    from ..procedures import Distillation, Procedure
     from ..training.networks import feeds, make
     from ..training.session import assemble
 
@@ -120,13 +120,13 @@ def measure(
         network = make(named, classes=len(data.classes), inputs=feeds(data), allow_code=allow_code)
     plain = config.model_copy(update={"teacher": None})
     torch.set_num_threads(config.train.threads or 1)
-    free = config.data_free
+    if plain.sampling is not None:  # texts are written from the first batch on, lest they be forgotten
+        plain = plain.model_copy(update={"sampling": plain.sampling.model_copy(update={"after": 0})})
+    count = len(data.validation) if isinstance(data, MaskData) else min(len(data.validation), 1024)
+    if count < len(data.validation):
+        data = replace(data, validation=data.validation.subset(torch.arange(count)))
     parts = assemble(plain, teacher=network, data=data, allow_code=allow_code)
-    procedure: Procedure = Distillation(
-        parts.learner, parts.teacher if parts.learner.needs else None, parts.accelerator.autocast
-    )
-    if free is not None:
-        procedure = parts.procedure()
+    procedure, free = parts.procedure(), config.data_free
     middle = config.train.epochs // 2  # methods that begin with less than all of their terms are under way
     parts.learner.at(middle, middle * len(parts.loader))
     # the processor's time is what a core of its own would take, however busy the machine is now
@@ -144,12 +144,7 @@ def measure(
         parts.learner.zero_grad()
         times.append(clocked() - started)
     started = clocked()
-    count = min(len(data.validation), 1024)
-    if isinstance(data, MaskData):
-        count = len(data.validation)
-        parts.scores(parts.learner.student, "validation")
-    else:
-        parts.predict(parts.learner.student, data.validation.subset(torch.arange(count)))
+    parts.scores(parts.learner.student, "validation")
     image = (clocked() - started) / count
     settled = sorted(times[2:] or times)
     step = settled[len(settled) // 2]

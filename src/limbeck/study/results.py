@@ -18,10 +18,15 @@ from .statistics import Interval, Verdict, holm, mean_interval, summarise
 
 FORMAT = 1
 
-LOWER_IS_BETTER = frozenset({"nll", "ece", "brier", "teacher_kl", "class_orthogonality", "seconds"})
+LOWER_IS_BETTER = frozenset(
+    {"nll", "perplexity", "error_rate", "ece", "brier", "teacher_kl", "class_orthogonality", "seconds"}
+)
 """Metrics of which less is more; of all others more is."""
 
-NEUTRAL = frozenset({"entropy", "entropy_fraction", "confidence"})
+LEARNED = ("processor_seconds", "tokens", "acceptance_rate", "replaced_fraction", "tokens_per_pass")
+"""What training took: seconds of processors; of text also supervised tokens, and how sampled texts came to be."""
+
+NEUTRAL = frozenset({"entropy", "entropy_fraction", "confidence", *LEARNED})
 """Metrics of which neither more nor less is better; a difference is "higher" or "lower"."""
 
 FAIR_TIME = 0.02
@@ -109,6 +114,7 @@ def row(cell: Cell, folder: Path, error: str | None = None) -> dict[str, Any]:
         "last": None,
         "best": None,
         "cost": None,
+        "learned": None,
     }
     if not (folder / cell.key / "run.json").is_file():
         return found if error is None else {**found, "status": "failed"}
@@ -127,15 +133,26 @@ def row(cell: Cell, folder: Path, error: str | None = None) -> dict[str, Any]:
         "last": results.get("last"),
         "best": results.get("best"),
         "cost": results.get("cost"),
+        "learned": info.get("learned"),
     }
 
 
 def scores(rows: Sequence[Mapping[str, Any]], pair: str, setting: str, metric: str) -> Scores:
-    """A test metric of the last epoch by method and seed, from finished students; ``seconds`` is training time."""
+    """A test metric of the last epoch by method and seed, from finished students.
+
+    ``seconds`` is training time; those of ``LEARNED`` are of training too.
+    """
     found: Scores = {}
     for r in rows:
         if (r["kind"], r["pair"], r["setting"], r["status"]) == ("student", pair, setting, "finished"):
-            value = r["seconds"] if metric == "seconds" else r["last"]["test"].get(metric)
+            of = (
+                r
+                if metric == "seconds"
+                else (r.get("learned") or {})
+                if metric in LEARNED
+                else r["last"]["test"]
+            )
+            value = of.get(metric)
             if value is not None:
                 found.setdefault(r["method"], {})[r["seed"]] = float(value)
     return found

@@ -12,7 +12,12 @@ from ..files import write_text
 
 COLUMNS = ("pair", "setting", "method", "seed", "kind", "status", "seconds", "steps", "epochs", "parameters")
 
-SHARES = frozenset({"accuracy", "top5", "macro_recall", "ece", "confidence", "agreement", "hit_rate"})
+SHARES = frozenset(
+    {
+        *("accuracy", "top5", "macro_recall", "ece", "confidence", "agreement", "hit_rate"),
+        *("exact_match", "error_rate", "rouge_l", "acceptance_rate", "replaced_fraction"),
+    }
+)
 """Metrics in [0, 1] that are shown in percent."""
 
 MARKS = {"helped": "+", "hurt": "-", "no evidence": ""}

@@ -47,7 +47,7 @@ class TokenSignals(Signals):
     def logits(self) -> Tensor:  # type: ignore[override]
         """Logits ``(N, V)`` in float32 at least."""
         tokens: Tokens = self.extra["tokens"]
-        logits = tokens.head(tokens.hidden)
+        logits = tokens.head(tokens.hidden.to(tokens.head.weight.dtype))  # may be asked outside autocast
         return logits.float() if logits.dtype.itemsize < 4 else logits
 
 

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable, Hashable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,8 @@ from ..modalities import Modalities
 from ..signals import Batch, Signals
 from ..taps import Taps
 from ..tasks import Classification
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,7 @@ class LiveTeacher:
         self.capabilities = self.capabilities | task.gives
         self.renormalise = renormalise
         self.taps = Taps()
-        self._answers: dict[Hashable, Tensor] = {}
+        self._answers: dict[Hashable, Any] = {}
         self._scale: Tensor | None = None
         self._shift: Tensor | None = None
         if renormalise and expects and feeds and (expects.mean, expects.std) != (feeds.mean, feeds.std):
@@ -116,11 +119,12 @@ class LiveTeacher:
         """SHA-256 over the weights, so that a resumed run can tell that its teacher is the same."""
         return fingerprint(self.model.state_dict())
 
-    def remember(self, key: Hashable, ask: Callable[[], Tensor]) -> Tensor:
+    def remember(self, key: Hashable, ask: Callable[[], T]) -> T:
         """The answer known by this key, asked the first time; a frozen teacher does not change its mind."""
         if key not in self._answers:
             self._answers[key] = ask()
-        return self._answers[key]
+        answer: T = self._answers[key]
+        return answer
 
 
 def fingerprint(state: dict[str, Tensor]) -> str:

@@ -124,22 +124,38 @@ class LanguageParts(Parts):
     def scores(self, model: nn.Module, name: str) -> dict[str, float]:
         return self._sums(model, getattr(self.data, name)).metrics()
 
+    def final(self, model: nn.Module, name: str) -> dict[str, float]:
+        """Scores, and how near responses to the first prompts come."""
+        return self.scores(model, name) | self._answers(model, name)[1]
+
+    def _answers(self, model: nn.Module, name: str) -> tuple[list[str], dict[str, float]]:
+        """What a network writes after the first prompts of a split, and how near it comes."""
+        data = self.config.data
+        split: Any = getattr(self.data, name)
+        pairs = split.texts[: data.responses]
+        if not pairs:
+            return [], {}
+        prompts = [prompt for prompt, _ in pairs]
+        written = respond(model, self.data.tokenizer, prompts, new_tokens=data.new_tokens)
+        return written, response_metrics(written, [reference for _, reference in pairs])
+
     def examine(self, student: nn.Module) -> Findings:
         """Both models token by token on the test split, and the responses that were asked for."""
-        networks = {"student": student} | ({} if self.live is None else {"teacher": self.live.model})
-        scores = {name: self._sums(model, self.data.test).metrics() for name, model in networks.items()}
+
+        def whole(model: nn.Module) -> tuple[dict[str, float], list[str]]:
+            written, near = self._answers(model, "test")
+            return self._sums(model, self.data.test).metrics() | near, written
+
         split: Any = self.data.test
-        texts = split.texts[: self.config.data.responses]
-        rows = [{"prompt": prompt, "reference": reference} for prompt, reference in texts]
-        for name, model in networks.items() if rows else ():
-            written = respond(
-                model,
-                self.data.tokenizer,
-                [row["prompt"] for row in rows],
-                new_tokens=self.config.data.new_tokens,
-            )
-            scores[name] |= response_metrics(written, [row["reference"] for row in rows])
-            rows = [{**row, name: text} for row, text in zip(rows, written, strict=True)]
+        found, live = {"student": whole(student)}, self.live
+        if live is not None:  # runs that share a teacher ask it once
+            key = (split, "whole", self.accelerator.mixed_precision, self.config.data.responses)
+            found["teacher"] = live.remember((*key, self.config.data.new_tokens), lambda: whole(live.model))
+        rows = [
+            {"prompt": pair[0], "reference": pair[1], **dict(zip(found, texts, strict=True))}
+            for pair, *texts in zip(split.texts, *(written for _, written in found.values()), strict=False)
+        ]
+        scores = {name: metrics for name, (metrics, _) in found.items()}
         return Findings(scores["student"], scores.get("teacher"), {}, tuple(rows))
 
     def accompany(self, folder: Path) -> None:

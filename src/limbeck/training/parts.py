@@ -337,6 +337,10 @@ class Parts:
         logits, labels = self.predict(model, split)
         return self.task.metrics(logits, labels, self.teacher_logits(split))
 
+    def final(self, model: nn.Module, name: str) -> dict[str, float]:
+        """What is measured on a split at the end of a run."""
+        return self.scores(model, name)
+
     @property
     def label(self) -> str:
         """What reports call the run where its configuration gives no title."""

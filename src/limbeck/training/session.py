@@ -262,7 +262,7 @@ class Session:
         last = {
             "epoch": trainer.epoch,
             "test": found.student,
-            "validation": self.parts.scores(student, "validation"),
+            "validation": self.parts.final(student, "validation"),
         }
         if rank() == 0:
             save_weights(self.record.path / "student.safetensors", student.state_dict())
@@ -273,7 +273,7 @@ class Session:
         else:
             last_state = {name: tensor.clone() for name, tensor in student.state_dict().items()}
             fill(student, load_weights(self.record.path / "best.safetensors"), "best.safetensors")
-            best["test"] = self.parts.scores(student, "test")
+            best["test"] = self.parts.final(student, "test")
             fill(student, last_state, "the last epoch")
         metric = self.parts.metric
         best["selected_on"] = "nothing, it is the last" if metric is None else f"validation {metric}"
@@ -359,6 +359,10 @@ class Session:
                 },
                 "precision": self.parts.accelerator.mixed_precision.replace("no", "fp32"),
                 "processes": world(),
+                "learned": {
+                    "processor_seconds": trainer.processor,
+                    **getattr(trainer.procedure, "learned", dict)(),
+                },
                 "reconstructed": any(m.status == "reconstructed" for m in methods),
             },
         )

@@ -125,7 +125,7 @@ class Trainer:
         self.accelerator, self.identity, self.progress = accelerator, identity or {}, progress
         self.memory_format = torch.channels_last if config.channels_last else None
         self.step = self.epoch = self.within = self.validated = 0
-        self.seconds = 0.0
+        self.seconds = self.processor = 0.0
         self.best: dict[str, Any] = {}
         self.since_best = 0
         self.stopped_early = False
@@ -218,7 +218,7 @@ class Trainer:
             self._save()
 
     def _one(self, batch: Batch) -> None:
-        started = time.perf_counter()
+        started, busy = time.perf_counter(), time.process_time()
         rates = self._place()
         batch = batch.to(self.accelerator.device, self.memory_format)
         speaks = (self.step + 1) % self.config.log_every == 0 or self.step == 0
@@ -227,6 +227,7 @@ class Trainer:
             self.ema.update_parameters(self.learner.student)
         self.step, self.within = self.step + 1, self.within + 1
         self.seconds += time.perf_counter() - started
+        self.processor += time.process_time() - busy
         if speaks:
             self._log(terms, rates, norm)
         assert self.progress is not None
@@ -405,6 +406,7 @@ class Trainer:
                 "within": self.within,
                 "steps_per_epoch": len(self.loader),
                 "seconds": self.seconds,
+                "processor": self.processor,
                 "best": self.best,
                 "since_best": self.since_best,
                 "stopped_early": self.stopped_early,
@@ -464,6 +466,7 @@ class Trainer:
             self.accelerator.scaler.load_state_dict(state["scaler"])
         for key in PLACE:
             setattr(self, key, state[key])
+        self.processor = state.get("processor", 0.0)
         _set_random_state(state["random"][rank()])
         if rank() == 0:
             self.record.cut_metrics(state["metrics_size"])

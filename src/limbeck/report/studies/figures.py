@@ -55,20 +55,35 @@ def differences(study: Study, group: Comparison, base: str) -> list[Picture]:
     return [plots.forest(bars, unit(group.metric), title, caption)]
 
 
+COSTS = {
+    "processor_seconds": "seconds of a processor core in training",
+    "tokens": "supervised tokens in training",
+}
+"""Metrics that are costs too, and what they are counted in."""
+
+
 def cost(study: Study, group: Comparison) -> list[Picture]:
-    """Training time against the first metric that has a better end."""
+    """Training time, and other costs that were measured, against the first metric that has a better end."""
     judged = next(
         (c for m in study.metrics if (c := study.on(group, m)) and c.higher_is_better is not None), None
     )
     if judged is None:
         return []
-    points = [
-        (m.method, m.seconds.mean, scaled(m.interval, judged.metric))
-        for m in judged.methods
-        if m.mean is not None and m.seconds.mean
-    ]
-    if len(points) < 2:
-        return []
-    title = f"{group.group}: against training time"
-    higher = judged.higher_is_better is True
-    return [plots.front(points, "seconds of training", metric_name(judged.metric), higher, title)]
+    spent = {"seconds of training": {m.method: m.seconds.mean for m in judged.methods}}
+    for metric, words in COSTS.items():
+        if metric in study.metrics and (found := study.on(group, metric)) is not None:
+            spent[words] = {m.method: m.mean for m in found.methods}
+            if metric == "processor_seconds":
+                del spent["seconds of training"]  # the same, and true on a machine that does other things
+    pictures = []
+    for words, costs in spent.items():
+        points = [
+            (m.method, cost, scaled(m.interval, judged.metric))
+            for m in judged.methods
+            if m.mean is not None and (cost := costs.get(m.method))
+        ]
+        if len(points) > 1:
+            title = f"{group.group}: against {'tokens' if 'tokens' in words else 'training time'}"
+            higher = judged.higher_is_better is True
+            pictures.append(plots.front(points, words, metric_name(judged.metric), higher, title))
+    return pictures

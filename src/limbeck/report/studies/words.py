@@ -17,6 +17,7 @@ TITLES = {
     "brier": "Brier score",
     "top5": "top-5 accuracy",
     "teacher_kl": "KL to the teacher",
+    "rouge_l": "Rouge-L",
 }
 
 
