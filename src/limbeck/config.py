@@ -48,6 +48,9 @@ class TeacherConfig(Section):
     run: str | None = Field(None, description="folder of a finished run")
     checkpoint: Literal["last", "best"] = "last"
     model: ModelConfig | None = None
+    tokenizer: str | None = Field(
+        None, description="of a language model: a folder or tokenizer.json; null: the run's, or the data's"
+    )
     cache: Literal["none", "memory", "plain_view", "first_view"] = "none"
     budget: int | None = Field(None, ge=1, description="training samples that the teacher may be asked about")
     rest: Literal["refuse", "labels", "leave_out"] = Field("refuse", description="training samples beyond it")

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .reading import Reading
 from .shapes import Logits
 
 
@@ -25,6 +26,7 @@ class Batch:
         items: what a mean over rows divides by where samples hold unlike numbers of them, so that accumulated
             pieces and processes add up to the mean over all; None is the number of rows at hand.
         sampled: whether a model wrote the labels, which then are no truth to learn from.
+        reading: the same samples as a teacher with another tokenizer reads them, or None.
     """
 
     inputs: Tensor
@@ -35,6 +37,7 @@ class Batch:
     mixing: Tensor | None = None
     items: float | None = None
     sampled: bool = False
+    reading: Reading | None = None
 
     def to(self, device: torch.device | str, memory_format: torch.memory_format | None = None) -> Batch:
         """Move the batch to a device, images optionally to another memory format."""
@@ -54,6 +57,7 @@ class Batch:
             move(self.mixing),
             self.items,
             self.sampled,
+            None if self.reading is None else self.reading.to(device),
         )
 
     def rows(self, rows: Tensor) -> Batch:
@@ -72,6 +76,7 @@ class Batch:
             take(self.mixing),
             None if self.items is None else self.items * len(ids) / len(self),
             self.sampled,
+            None if self.reading is None else self.reading.rows(rows),
         )
 
     def __len__(self) -> int:

@@ -344,8 +344,6 @@ UNSUPPORTED: dict[tuple[str, str] | str, str] = {
         (
             "kdsvd",
             "trl.gold.uld",
-            "dskd_v1.cma",
-            "mined.aligned_kl",
             "liger.fused_linear_cosine",
             "modelopt.mft",
             "kdflow.hrl",

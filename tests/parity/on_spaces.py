@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
-from limbeck.losses import DualSpace, Head, dual_space, projector_start
+from limbeck.losses import DualSpace, Head, cross_attention, cross_space, dual_space, projector_start
 from limbeck.vocabulary.greedy import greedy_pairs
 
 Tensors = dict[str, Tensor]
@@ -151,7 +151,39 @@ def _aligned(inputs: Tensors, params: Tensors, hyper: Hyper) -> Tensors:
     return _told(found, found.student_space + found.projector + found.teacher_space, inputs)
 
 
+def _labels(inputs: Tensors, who: str) -> tuple[Tensor, Tensor, Tensor]:
+    """Labels, which count, and embeddings of what was fed and what should come; 0 where nothing counts."""
+    labels, table = inputs[f"{who}_label"], inputs[f"{who}_embed"].detach()
+    known = labels != -100
+    fed, asked = (x.where(known, 0) for x in (inputs[f"{who}_input_ids"], labels))
+    return labels, known, torch.cat([table[fed], table[asked]], -1)
+
+
+def _attended(inputs: Tensors, params: Tensors, hyper: Hyper) -> Tensors:
+    states = _states(inputs)
+    mine, known, asking = _labels(inputs, "student")
+    theirs, other, asked = _labels(inputs, "teacher")
+    hidden, after = states["teacher"], asked.chunk(2, -1)[1]
+    values = linear(hidden / hidden.std() + after / after.std(), inputs["w_t2s"], inputs["b_t2s"])
+    u, v = cross_attention(
+        linear(asking, inputs["w_query"], inputs["b_query"]),
+        asked / asked.std(),
+        linear(states["student"], inputs["w_s2t"], inputs["b_s2t"]),
+        values,
+        known,
+        other,
+    )
+    tempered = {"teacher_temperature": float(hyper["teacher_temperature"])}
+    found = cross_space(
+        **states, to_student=u, to_teacher=v, student_labels=mine, teacher_labels=theirs,
+        num_items=1, **tempered, **_options(hyper),
+    )  # fmt: skip
+    loss = found.student_space + found.projector + found.teacher_space
+    return _told(DualSpace(*found, known.sum()), loss, inputs)
+
+
 SPACES: dict[str, Adapter] = {
+    "dskd_v1.cma": _attended,
     "dskd_v2.eta": _aligned,
     "dskd_v1.dual_space": _first,
     "dskd_v2.dual_space": _second,

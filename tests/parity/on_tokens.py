@@ -15,10 +15,12 @@ from limbeck.losses import (
     chunked_divergence,
     kd,
     label_smoothing,
+    mined,
     sparse_divergence,
     token_divergence,
     top_k_targets,
 )
+from limbeck.vocabulary import bare, warp
 
 Tensors = dict[str, Tensor]
 Hyper = dict[str, Any]
@@ -250,6 +252,20 @@ def _uld(inputs: Tensors, params: Tensors, hyper: Hyper) -> Tensors:
     return {"loss": torch.stack(found).mean() * hyper.get("distillation_weight", 1.0)}
 
 
+def _mined(inputs: Tensors, params: Tensors, hyper: Hyper) -> Tensors:
+    spell = {who: {i: token for token, i in hyper[f"{who}_vocab"].items()} for who in ("student", "teacher")}
+    words = [[bare(spell[who][int(i)]) for i in inputs[f"{who}_input_ids"]] for who in ("student", "teacher")]
+    a, b = (torch.from_numpy(side) for side in warp(*words).one_to_one(published=True))
+    to_student = inputs["teacher_to_student_id"]
+    same = to_student[inputs["teacher_input_ids"][b]] == inputs["student_input_ids"][a]
+    columns = torch.full((len(spell["student"]),), -1)
+    columns[inputs["student_ids_with_teacher"]] = inputs["teacher_ids_for_student"][:, 0]
+    student, theirs = inputs["student_logits"], inputs["teacher_logits"]
+    labels = inputs["student_target_ids"]
+    options = {"temperature": float(hyper["kd_temperature"]), "reduction": "sum"}
+    return {"loss": mined(student, theirs[b[same]], labels, a[same], columns, **options)}
+
+
 def _uld_rotated(inputs: Tensors, params: Tensors, hyper: Hyper) -> Tensors:
     """Each row starts at its first label; positions count that have a label on both sides."""
     found: dict[str, list[Tensor]] = {}
@@ -381,6 +397,7 @@ _ADAPTERS: dict[str, Adapter] = {
     "distillm2.get_batch_logps": _distillm2,
     "uld.llm_recipes": _uld,
     "uld.dskd": _uld_rotated,
+    "mined.aligned_kl": _mined,
     "dskd.cross_entropy": _dskd_cross_entropy,
     "skd.kl": _first("forward_kl"),
     "skd.reverse_kl": _first("reverse_kl"),

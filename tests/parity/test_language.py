@@ -36,6 +36,8 @@ LOGGED = {
         "out_overlap_token_advantage",
     },
     "dskd_v1.dual_space": {"log_t2s_acc", "log_s2t_acc"},
+    "mined.aligned_kl": {"aligned_teacher_logits"},
+    "dskd_v1.cma": {"log_t2s_acc", "log_max_t2s_prob", "log_s2t_acc"},
     "dskd_v2.dual_space": {"log_t2s_agreement", "log_s2t_agreement", "log_t2s_acc", "log_t_acc"},
     "dskd_v2.eta": {
         "log_align_ratio",

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -18,6 +18,9 @@ from ..signals import Batch
 from .config import Data, DataConfig
 from .loader import Loader
 from .streams import generator
+
+if TYPE_CHECKING:
+    from .bilingual import Reader
 
 SPLITS = ("train", "validation", "test")
 ENDS = ("<eos>", "</s>", "<|endoftext|>", "<|im_end|>", "<end_of_turn>")
@@ -42,20 +45,25 @@ class TokenSplit:
         samples: ``(ids, labels)`` of each, one number longer than what a model is fed: position i of the inputs
             is labelled with the token at i + 1. Labels of the prompt are -100.
         name: what messages call it.
-        texts: prompt and response of each, for generation and for other tokenizers.
+        texts: prompt and response of each, for generation.
+        raw: the lines that they are from, which another tokenizer may write in another way.
 
     Raises:
         DataError: no sample.
     """
 
     def __init__(
-        self, samples: Sequence[tuple[Tensor, Tensor]], name: str, texts: Sequence[tuple[str, str]] = ()
+        self,
+        samples: Sequence[tuple[Tensor, Tensor]],
+        name: str,
+        texts: Sequence[tuple[str, str]] = (),
+        raw: Sequence[Any] = (),
     ) -> None:
         if not samples:
             raise DataError(f"the {name} split is empty", expected="at least one sample with a response")
         for ids, labels in samples:
             assert len(ids) == len(labels) > 1
-        self.name, self.texts = name, tuple(texts)
+        self.name, self.texts, self.raw = name, tuple(texts), tuple(raw)
         self.inputs = [ids[:-1] for ids, _ in samples]
         self.targets = [labels[1:] for _, labels in samples]
         self.counts = torch.tensor([int((t != IGNORE).sum()) for t in self.targets])
@@ -84,8 +92,13 @@ class TokenSplit:
         found.name, chosen = self.name, ids.tolist()
         found.inputs, found.targets = [self.inputs[i] for i in chosen], [self.targets[i] for i in chosen]
         found.texts = tuple(self.texts[i] for i in chosen) if self.texts else ()
+        found.raw = tuple(self.raw[i] for i in chosen) if self.raw else ()
         found.counts = self.counts[ids]
         return found
+
+    def pair(self, i: int, tokenizer: Any) -> tuple[str, str]:
+        """Prompt and response of a sample as another tokenizer's chat template writes them."""
+        return _pair(self.raw[i], tokenizer, f"sample {i} of {self.name}") if self.raw else self.texts[i]
 
     def relabelled(self, labels: Tensor) -> TokenSplit:
         """Refused: tokens are their own labels."""
@@ -93,15 +106,21 @@ class TokenSplit:
 
 
 class TokenViews:
-    """The samples of a split as batches; text is not augmented."""
+    """The samples of a split as batches; text is not augmented.
 
-    def __init__(self, split: TokenSplit) -> None:
-        self.split = split
+    Args:
+        split: the samples.
+        reader: reads them with the teacher's tokenizer, where that is another one.
+    """
+
+    def __init__(self, split: TokenSplit, reader: Reader | None = None) -> None:
+        self.split, self.reader = split, reader
 
     def batch(self, ids: Tensor, epoch: int) -> Batch:
         """Samples by id."""
         inputs, labels = self.split.fetch(ids)
-        return Batch(inputs, labels, ids, epoch)
+        reading = None if self.reader is None else self.reader.batch(self.split, ids)
+        return Batch(inputs, labels, ids, epoch, reading=reading)
 
     def plain(self, ids: Tensor) -> Batch:
         """The same for evaluation."""
@@ -151,7 +170,9 @@ def text(config: DataConfig) -> TextData:
         samples = encode_all(tokenizer, pairs, config.length)
         kept = [i for i, sample in enumerate(samples) if sample is not None]
         dropped[name] = len(samples) - len(kept)
-        splits[name] = TokenSplit([s for s in samples if s is not None], name, [pairs[i] for i in kept])
+        splits[name] = TokenSplit(
+            [s for s in samples if s is not None], name, [pairs[i] for i in kept], [found[i] for i in kept]
+        )
     entries = sorted(tokenizer.get_vocab().items(), key=lambda item: item[1])
     classes = ["<unused>"] * (entries[-1][1] + 1)
     for token, i in entries:

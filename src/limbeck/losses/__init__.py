@@ -11,6 +11,7 @@ from .chunked import Head, chunked_cross_entropy, chunked_divergence
 from .cka import cka
 from .comparative import comparative_kd
 from .crd import crd, crd_batch
+from .cross_attention import CrossAttended, cross_attention, cross_space
 from .cskd import cosine_similarity_kd, cswt, cswt_temperatures
 from .ctkd import ctkd, learned_temperature
 from .cwd import cwd
@@ -27,6 +28,7 @@ from .itrd import itrd_correlation, itrd_mutual
 from .kd import kd
 from .label_smoothing import label_smoothing
 from .m2pkd import flat_cosine
+from .mined import mined
 from .mlkd import low_confidence, mlkd_batch, mlkd_class
 from .mmd import mmd
 from .nkd import nkd
@@ -51,6 +53,7 @@ from .vid import vid
 from .wsld import wsld
 
 __all__ = [
+    "CrossAttended",
     "DualSpace",
     "Head",
     "ab",
@@ -70,6 +73,8 @@ __all__ = [
     "cosine_similarity_kd",
     "crd",
     "crd_batch",
+    "cross_attention",
+    "cross_space",
     "cswt",
     "cswt_temperatures",
     "ctkd",
@@ -91,6 +96,7 @@ __all__ = [
     "label_smoothing",
     "learned_temperature",
     "low_confidence",
+    "mined",
     "mlkd_batch",
     "mlkd_class",
     "mmd",

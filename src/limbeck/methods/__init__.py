@@ -26,6 +26,7 @@ from .dist import DIST
 from .dkd import DKD
 from .dml import DML
 from .dskd import DSKD
+from .dskd_cma import DSKDCMA
 from .fitnets import FitNets
 from .fsp import FSP
 from .ft import FT
@@ -33,6 +34,7 @@ from .itrd import ITRD
 from .kd import KD
 from .label_smoothing import LabelSmoothing
 from .m2pkd import M2PKD
+from .mined import MinED
 from .mlkd import MLKD
 from .mt_alignment import MTAlignment
 from .mt_pkdot import MTPKDOT
@@ -40,6 +42,7 @@ from .nkd import NKD
 from .nst import NST
 from .ofd import OFD
 from .one import ONE
+from .overlap import Overlap
 from .pkdot import PKDOT
 from .pkt import PKT
 from .reviewkd import ReviewKD
@@ -54,6 +57,7 @@ from .tf_kd import TfKD
 from .tnet import TNet
 from .token_kd import TokenKD
 from .ttm import TTM, WTTM
+from .uld import ULD
 from .vid import VID
 from .wsld import WSLD
 
@@ -110,6 +114,10 @@ METHODS: dict[str, type[Method]] = {
     "one": ONE,
     "token_kd": TokenKD,
     "dskd": DSKD,
+    "dskd_cma": DSKDCMA,
+    "uld": ULD,
+    "mined": MinED,
+    "overlap": Overlap,
 }
 """Name in configuration -> method. Other packages add theirs by the entry-point group ``limbeck.methods``."""
 
@@ -204,6 +212,7 @@ __all__ = [
     "DIST",
     "DKD",
     "DML",
+    "DSKDCMA",
     "FSP",
     "FT",
     "ITRD",
@@ -226,6 +235,7 @@ __all__ = [
     "SDDNKD",
     "SP",
     "TTM",
+    "ULD",
     "VID",
     "WSLD",
     "WTTM",
@@ -237,6 +247,8 @@ __all__ = [
     "MTAlignment",
     "Method",
     "MethodOptions",
+    "MinED",
+    "Overlap",
     "RKDLogits",
     "ReviewKD",
     "SampleCKD",

@@ -64,6 +64,7 @@ class Setting(NamedTuple):
         teacher: the teacher network, for one look, or None.
         build: makes further networks.
         batch_size: training samples of a step over all processes; 0 where it is not known.
+        languages: the ``limbeck.data.bilingual.Languages`` of two tokenizers; None where there is one or none.
     """
 
     classes: int
@@ -74,6 +75,7 @@ class Setting(NamedTuple):
     teacher: nn.Module | None
     build: Build
     batch_size: int = 0
+    languages: Any = None
 
 
 class Method(nn.Module):
@@ -95,6 +97,7 @@ class Method(nn.Module):
             gather the global batch first.
         head: True when the method reads ``extra["head"]``, the weight and bias of the last linear layer.
         continuous: True when the method is meaningful where outputs are numbers to regress, not class scores.
+        across_tokenizers: True when the method works where student and teacher have tokenizers of their own.
         uneven: True when some steps leave trained parameters out, which distributed runs must know.
         may_rest: terms that may be 0 at the start, because they wait for another term to do its work.
         initial_epochs: length of an initialisation stage before the main one.
@@ -103,6 +106,7 @@ class Method(nn.Module):
         step: optimiser steps of the main stage before this one; below 0 in the initialisation stage.
         tuples: size and number of the tuples of different samples that batches must be made of, row after
             row; None for batches of any samples.
+        told: numbers about the last step for the record, by name.
     """
 
     name: ClassVar[str]
@@ -116,6 +120,7 @@ class Method(nn.Module):
     continuous: ClassVar[bool] = False
     may_rest: ClassVar[frozenset[str]] = frozenset()
     uneven: ClassVar[bool] = False
+    across_tokenizers: ClassVar[bool] = False
 
     initial_epochs: int = 0
     epoch: float = 0.0
@@ -133,6 +138,7 @@ class Method(nn.Module):
         super().__init__()
         from ..config import check
 
+        self.told: dict[str, Tensor | float] = {}
         self.options = check(self.Options, options, f"the configuration of method {self.name!r}")
 
     def term_weights(self) -> dict[str, float]:

@@ -9,6 +9,8 @@ from torch import nn
 
 from ..errors import ModelError
 from ..losses import Head
+from ..shapes import IGNORE
+from ..signals import Batch
 
 if TYPE_CHECKING:
     from .libraries import Data
@@ -82,3 +84,11 @@ def head_of(model: nn.Module, vocabulary: int | None = None) -> Head:
         float(scale),
         getattr(config, "final_logit_softcapping", None),
     )
+
+
+def embedded(model: nn.Module, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+    """Embeddings of the tokens at supervised positions and of their labels, without gradients, ``(N, d)`` each."""
+    known = batch.labels != IGNORE
+    network: Any = model
+    weight: torch.Tensor = network.get_input_embeddings().weight.detach()
+    return weight[batch.inputs[known]], weight[batch.labels[known]]

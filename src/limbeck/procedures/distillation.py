@@ -89,8 +89,9 @@ class Distillation:
             self.calls.spend(samples * world())
 
     def figures(self) -> dict[str, float]:
-        """Numbers for the next row of the record."""
-        return {}
+        """Numbers for the next row of the record: what methods tell of the last step."""
+        methods = self.learner._methods()
+        return {f"{m.name}.{key}": float(value) for m in methods for key, value in m.told.items()}
 
     def learned(self) -> dict[str, float]:
         """What this process has learned from so far: supervised tokens, where there are tokens."""

@@ -12,10 +12,13 @@ from torch import distributed as dist
 from torch.nn.utils.rnn import pad_sequence
 
 from ..config import SamplingConfig
+from ..data.bilingual import Reader
 from ..generation import Generated, Interleaved, Sampler, Statistics, generate, interleave
+from ..reading import Reading
 from ..seeds import derive
 from ..shapes import IGNORE
 from ..signals import Batch
+from ..teachers.foreign import read_by_teacher
 from ..training.gather import total_per_process, world
 from .base import Update
 from .distillation import Distillation
@@ -35,12 +38,15 @@ class SampledDistillation(Distillation):
         sampling: who writes, how often, and how.
         eos: id of the token that ends a response.
         seed: of the draws.
+        reader: reads samples with the teacher's tokenizer, where that is another one.
         given: as for ``Distillation``.
     """
 
-    def __init__(self, *given: Any, sampling: SamplingConfig, eos: int, seed: int) -> None:
+    def __init__(
+        self, *given: Any, sampling: SamplingConfig, eos: int, seed: int, reader: Reader | None = None
+    ) -> None:
         super().__init__(*given)
-        self.sampling, self.eos, self.seed = sampling, eos, seed
+        self.sampling, self.eos, self.seed, self.reader = sampling, eos, seed, reader
         self.seen = self.total = Statistics()
 
     def step(self, batch: Batch) -> Iterator[Update]:
@@ -52,7 +58,7 @@ class SampledDistillation(Distillation):
     def figures(self) -> dict[str, float]:
         """Acceptance since the last call."""
         seen, self.seen = self.seen, Statistics()
-        return seen.as_dict() if seen.tokens else {}
+        return {**super().figures(), **(seen.as_dict() if seen.tokens else {})}
 
     def learned(self) -> dict[str, float]:
         """Supervised tokens, and acceptance over the whole run where there is one."""
@@ -80,6 +86,8 @@ class SampledDistillation(Distillation):
     def _written(self, batch: Batch) -> Batch:
         """The batch's prompts with new responses."""
         o, teacher = self.sampling, getattr(self.teacher, "model", None)
+        if self.reader is not None:
+            return self._told(batch, self.reader)
         prompts, mask = _prompts(batch)
         draws = torch.Generator().manual_seed(derive(self.seed, "text", batch.epoch, batch.ids.tolist()))
         mine, theirs = (Sampler(**s.model_dump()) for s in (o.student, o.teacher))
@@ -105,11 +113,60 @@ class SampledDistillation(Distillation):
             batch, inputs=inputs, labels=labels, items=float(total_per_process(count)), sampled=True
         )
 
+    def _told(self, batch: Batch, reader: Reader) -> Batch:
+        """The batch's prompts with responses of one model, which the other reads with its own tokenizer."""
+        o, known, of_student = self.sampling, reader.languages, self.sampling.by == "student"
+        own, other = batch, read_by_teacher(batch)
+        model: Any = self.learner.student if of_student else getattr(self.teacher, "model", None)
+        writer, hearer = (known.student, known.teacher) if of_student else (known.teacher, known.student)
+        draws = torch.Generator().manual_seed(derive(self.seed, "text", batch.epoch, batch.ids.tolist()))
+        with self.autocast():
+            found = generate(
+                model, *_prompts(own if of_student else other), max_new_tokens=o.new_tokens, generator=draws,
+                eos=writer.eos, sampler=Sampler(**(o.student if of_student else o.teacher).model_dump()),
+            )  # fmt: skip
+        samples, ids, labels = [], [], []
+        for tokens, response, mine, theirs in zip(
+            found.tokens.cpu(), found.response.cpu(), _before(own), _before(other), strict=True
+        ):
+            written = tokens[response]
+            ended = len(written) > 0 and int(written[-1]) == writer.eos
+            text = writer.tokenizer.decode(written[: len(written) - ended].tolist(), skip_special_tokens=True)
+            heard = hearer.tokenizer(text, add_special_tokens=False)["input_ids"]
+            again = torch.tensor([*heard, *([hearer.eos] if ended else [])], dtype=torch.long)
+            sides = (written, again) if of_student else (again, written)
+            first, second = _after(mine.cpu(), sides[0])
+            ids.append(first[:-1])
+            labels.append(second[1:])
+            samples.append(reader.joined(*_after(theirs.cpu(), sides[1]), text, sides[0]))
+        device = batch.inputs.device
+        targets = pad_sequence(labels, batch_first=True, padding_value=IGNORE).to(device)
+        count = (targets != IGNORE).sum().to(torch.float32)
+        return replace(
+            batch,
+            inputs=pad_sequence(ids, batch_first=True).to(device),
+            labels=targets,
+            items=float(total_per_process(count)),
+            sampled=True,
+            reading=Reading.of(samples).to(device),
+        )
+
+
+def _after(prompt: Tensor, response: Tensor) -> tuple[Tensor, Tensor]:
+    """Ids of both, and labels of the response alone."""
+    ids = torch.cat([prompt, response])
+    return ids, ids.where(torch.arange(len(ids), device=ids.device) >= len(prompt), IGNORE)
+
+
+def _before(batch: Batch) -> list[Tensor]:
+    """What stands before the first label of each sample."""
+    first = (batch.labels != IGNORE).int().argmax(1)
+    return [row[: int(end) + 1] for row, end in zip(batch.inputs, first, strict=True)]
+
 
 def _prompts(batch: Batch) -> tuple[Tensor, Tensor]:
-    """What stands before the first label, padded on the left."""
-    first = (batch.labels != IGNORE).int().argmax(1)
-    rows = [row[: int(end) + 1].flip(0) for row, end in zip(batch.inputs, first, strict=True)]
+    """The same, padded on the left."""
+    rows = [row.flip(0) for row in _before(batch)]
     ids = pad_sequence(rows, batch_first=True).flip(1)
     mask = pad_sequence([torch.ones_like(row) for row in rows], batch_first=True).flip(1)
     return ids, mask

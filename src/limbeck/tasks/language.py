@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 from weakref import WeakSet
@@ -106,9 +106,7 @@ class LanguageModelling(Classification):
         """The batch with one row for each supervised token."""
         given = batch.labels != IGNORE
         ids = batch.ids[:, None].expand_as(given)[given]
-        return Batch(
-            batch.inputs, batch.labels[given], ids, batch.epoch, items=batch.items, sampled=batch.sampled
-        )
+        return replace(batch, labels=batch.labels[given], ids=ids)
 
     def loss(self, signals: Signals, batch: Batch) -> Tensor:
         """Cross-entropy in nats, mean over the supervised tokens of the whole batch of all processes."""

@@ -15,6 +15,7 @@ from ..procedures.distillation import Distillation
 from ..signals import Batch, Signals
 from ..tasks import Classification
 from ..teachers import Inputs, LiveTeacher, MemoryTeacher, Teacher
+from ..teachers.foreign import ForeignTeacher, read_by_teacher
 from .learner import Learner
 
 
@@ -174,6 +175,8 @@ def _short(values: Sequence[float]) -> str:
 
 def _teacher_loaded(teacher: Teacher, task: Classification, batch: Batch) -> Guard:
     logits = teacher.signals(batch).logits
+    if isinstance(teacher, ForeignTeacher):
+        task, batch = teacher.task, read_by_teacher(batch)
     rows = task.rows(batch)
     name = "teacher is better than chance"
     if logits.shape[1] != task.classes:
@@ -186,7 +189,7 @@ def _teacher_loaded(teacher: Teacher, task: Classification, batch: Batch) -> Gua
 
 def _classes(task: Classification, student: Signals, teacher: Signals | None) -> Guard:
     counts = {"data": task.classes, "student": student.logits.shape[1]}
-    if teacher is not None:
+    if teacher is not None and "embedded" not in teacher.extra:  # a vocabulary of its own
         counts["teacher"] = teacher.logits.shape[1]
     detail = ", ".join(f"{who} {count}" for who, count in counts.items())
     return Guard(

@@ -10,17 +10,23 @@ import torch
 from torch import nn
 
 from ..data import TextData
+from ..data.bilingual import Languages, Reader
 from ..data.splits import Split
 from ..data.text import TokenLoader, TokenViews
 from ..errors import ConfigError
 from ..evaluation.language import Sums
 from ..evaluation.responses import respond, response_metrics
+from ..methods import METHODS
+from ..methods.base import Setting
 from ..procedures import Procedure
 from ..procedures.sampled import SampledDistillation
 from ..seeds import derive
 from ..signals import Batch, Signals
 from ..taps import Layout
 from ..tasks import LanguageModelling
+from ..teachers import LiveTeacher, Teacher
+from ..teachers.foreign import ForeignTeacher, read_by_teacher
+from ..vocabulary import require_same
 from .gather import rank, world
 from .parts import Findings, Parts
 
@@ -36,6 +42,8 @@ class LanguageParts(Parts):
     """
 
     data: TextData
+    languages: Languages | None = None
+    reader: Reader | None = None
 
     def _possible(self) -> None:
         config = self.config
@@ -60,7 +68,38 @@ class LanguageParts(Parts):
             sampling=sampling,
             eos=self.data.tokenizer.eos_token_id,
             seed=derive(self.config.seed, "sampling"),
+            reader=self.reader,
         )
+
+    def _teacher(self, model: nn.Module | LiveTeacher | None, allow_code: Collection[str]) -> Teacher | None:
+        """A teacher with another tokenizer reads the samples for itself."""
+        teacher = super()._teacher(model, allow_code)
+        if isinstance(teacher, ForeignTeacher):
+            self.languages = teacher.languages
+            self._refuse(self.languages)
+            self.reader = Reader(self.languages, 2 * self.config.data.length)
+        return teacher
+
+    def _refuse(self, languages: Languages) -> None:
+        """One vocabulary where a method needs one.
+
+        Raises:
+            ConfigError: lists the methods that work.
+        """
+        able = sorted(name for name, method in METHODS.items() if method.across_tokenizers)
+        for method in self.learner._methods():
+            if method.needs and not method.across_tokenizers:
+                require_same(languages.relation, method=method.name, alternatives=able)
+        sampling = self.config.sampling
+        if sampling is not None and sampling.by == "both":
+            raise ConfigError(
+                "student and teacher cannot write one text token by token: they have two tokenizers",
+                got=str(languages.relation),
+                fix="set sampling.by to student or teacher",
+            )
+
+    def _setting(self, allow_code: Collection[str]) -> Setting:
+        return super()._setting(allow_code)._replace(languages=self.languages)
 
     def _task(self) -> LanguageModelling:
         return LanguageModelling(len(self.data.classes))
@@ -70,7 +109,7 @@ class LanguageParts(Parts):
         if train and (wanted := [m.name for m in self.learner._methods() if m.tuples]):
             raise ConfigError(f"{', '.join(wanted)} makes batches of tuples, which text does not have")
         return TokenLoader(
-            TokenViews(split),
+            TokenViews(split, self.reader),
             config.batch_size,
             seed=derive(self.config.seed, "order"),
             shuffle=train,
@@ -101,6 +140,10 @@ class LanguageParts(Parts):
         """A network on a split, beside the teacher where there is one."""
         model.eval()
         sums, live, device = Sums(), self.live, self.accelerator.device
+        itself = live is not None and live.model is model
+        alone = (
+            live is None or itself or self.languages is not None
+        )  # two vocabularies have nothing to agree on
 
         def ask(batch: Batch) -> Signals:
             return self.task.signals(self.task.call(model, batch))
@@ -110,8 +153,13 @@ class LanguageParts(Parts):
                 continue
             moved = batch.to(device)
             with self.accelerator.autocast():
-                mine = ask(moved)
-                theirs = None if live is None or live.model is model else live.signals(moved).logits
+                if itself and self.languages is not None:
+                    moved = read_by_teacher(moved)
+                    task = LanguageModelling(self.languages.classes[1])
+                    mine = task.signals(task.call(model, moved))
+                else:
+                    mine = ask(moved)
+                theirs = None if alone or live is None else live.signals(moved).logits
             sums.add(mine.logits, self.task.rows(moved).labels, theirs)
         if live is not None:
             self.calls.saw(split.name, len(split))
@@ -135,8 +183,11 @@ class LanguageParts(Parts):
         pairs = split.texts[: data.responses]
         if not pairs:
             return [], {}
-        prompts = [prompt for prompt, _ in pairs]
-        written = respond(model, self.data.tokenizer, prompts, new_tokens=data.new_tokens)
+        tokenizer, live = self.data.tokenizer, self.live
+        if self.languages is not None and live is not None and live.model is model:
+            tokenizer = self.languages.teacher.tokenizer
+        prompts = [split.pair(i, tokenizer)[0] for i in range(len(pairs))]
+        written = respond(model, tokenizer, prompts, new_tokens=data.new_tokens)
         return written, response_metrics(written, [reference for _, reference in pairs])
 
     def examine(self, student: nn.Module) -> Findings:

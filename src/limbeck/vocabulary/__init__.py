@@ -10,6 +10,7 @@ from .batch import Groups, Pairs, align_groups, align_pairs
 from .compare import Relation, compare, require_same
 from .edit import Warp, bare, edit_distances, warp
 from .greedy import greedy_pairs
+from .nearest import nearest
 from .positions import position_pairs
 from .spans import Spans, encode, locate, spell
 from .tokens import Role, Vocabulary, read
@@ -32,6 +33,7 @@ __all__ = [
     "greedy_pairs",
     "groups",
     "locate",
+    "nearest",
     "position_pairs",
     "read",
     "require_same",
