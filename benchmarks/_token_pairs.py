@@ -92,6 +92,28 @@ def projected(size: Size) -> Inputs:
     return h, w, g, v, (g @ there.T).requires_grad_(), normal(size[0], 2 * WIDTH, seed=4, grad=True)
 
 
+def crossed(h: Tensor, w: Tensor, g: Tensor, v: Tensor, u: Tensor, b: Tensor, y: Tensor) -> Tensor:
+    own, said, read, back = h @ w.T, g @ v.T, u @ w.detach().T, b @ v.T
+    right = (read.argmax(1) == y).float()
+    far = DIVERGENCES["forward_kl"](F.log_softmax(read.detach(), 1), F.log_softmax(own, 1))
+    near = DIVERGENCES["forward_kl"](F.log_softmax(said, 1), F.log_softmax(back, 1))
+    return (far * right).mean() + F.cross_entropy(read, y) + near.mean()
+
+
+def reindexed(s: Tensor, t: Tensor, y: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    target = F.one_hot(y, s.shape[1]) * 100.0 - (1 - F.one_hot(y, s.shape[1])) * 1e5
+    target[rows] = torch.where(columns < 0, -1e5, t[:, columns.clamp(min=0)])
+    return kl(F.log_softmax(target, 1), F.log_softmax(s, 1).clamp(min=-1e4)).mean()
+
+
+def half(size: Size) -> Inputs:
+    """The student's logits, the teacher's of half of the rows over half of the columns, labels, rows, columns."""
+    n, classes = size
+    columns = torch.arange(classes).where(torch.arange(classes) < classes // 2, -1)
+    teacher = normal(n // 2, classes // 2, seed=1, scale=3)
+    return normal(*size, scale=3, grad=True), teacher, whole(classes, n), torch.arange(n // 2), columns
+
+
 def two_divergences(name: str) -> Pair:
     ours = rows(lambda s, t: losses.token_divergence(s, t, divergence=name))
     return two_logits(ours, lambda s, t, y: dense(name, s, t))
@@ -121,6 +143,15 @@ TOKENS: dict[str, Pair] = {
         projected,
         LOGITS[1:],
     ),
+    "cross_space": Pair(
+        lambda h, w, g, v, u, b, y: sum(
+            losses.cross_space(h, Head(w), g, Head(v), u, b, y, y)[:3], h.new_zeros(())
+        ),
+        crossed,
+        lambda size: (*projected(size), whole(size[1], size[0])),
+        LOGITS[1:],
+    ),
+    "mined": Pair(losses.mined, reindexed, half, LOGITS),
     "sparse_divergence": Pair(losses.sparse_divergence, entries, given, LOGITS),
     "chunked_sparse_divergence": Pair(
         lambda h, w, ids, p: losses.chunked_sparse_divergence(h, Head(w), ids, p),

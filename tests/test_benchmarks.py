@@ -16,7 +16,11 @@ from limbeck import losses
 HERE = Path(__file__).parent.parent / "benchmarks"
 SMALL = {2: (12, 6), 4: (4, 6, 4, 4)}
 """Sizes for this test, by the number of dimensions."""
-NO_LOSS = {"DualSpace", "Head", "projector_start", "sampled_targets", "top_k_targets"}
+NO_LOSS = {"CrossAttended", "DualSpace", "Head", "cross_attention"} | {
+    "projector_start",
+    "sampled_targets",
+    "top_k_targets",
+}
 """Public names beside the losses."""
 
 
