@@ -17,6 +17,7 @@ from typing import Any
 PERCENT = (
     *("accuracy", "ece", "confidence", "macro_recall", "top5", "agreement"),
     *("exact_match", "error_rate", "rouge_l", "acceptance_rate", "replaced_fraction"),
+    *("miou", "miou_student", "miou_teacher", "miou_cam", "miou_fused_crf"),
 )
 WHOLE = ("tokens",)
 

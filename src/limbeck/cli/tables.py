@@ -80,6 +80,10 @@ def _plain(value: float) -> str:
 
 SHOWN: dict[str, tuple[str, Any]] = {
     "miou": ("mIoU", percent),
+    "miou_fused_crf": ("mIoU after a random field", percent),
+    "miou_student": ("mIoU of the student head", percent),
+    "miou_teacher": ("mIoU of the second teacher", percent),
+    "miou_cam": ("mIoU of activation maps", percent),
     "accuracy": ("accuracy", percent),
     "top5": ("top-5 accuracy", percent),
     "macro_recall": ("mean recall of classes", percent),

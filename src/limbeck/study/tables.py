@@ -16,6 +16,7 @@ SHARES = frozenset(
     {
         *("accuracy", "top5", "macro_recall", "ece", "confidence", "agreement", "hit_rate"),
         *("exact_match", "error_rate", "rouge_l", "acceptance_rate", "replaced_fraction"),
+        *("miou", "miou_student", "miou_teacher", "miou_cam", "miou_fused_crf"),
     }
 )
 """Metrics in [0, 1] that are shown in percent."""

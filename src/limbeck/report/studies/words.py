@@ -12,6 +12,7 @@ from .model import Against, Spread, Study
 
 TITLES = {
     "accuracy": "accuracy",
+    "miou": "mIoU",
     "nll": "NLL",
     "ece": "ECE",
     "brier": "Brier score",
