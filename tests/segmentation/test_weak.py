@@ -270,7 +270,12 @@ def test_activation_maps_are_the_classifier_at_every_place() -> None:
 
 
 @pytest.mark.parametrize(
-    ("labels", "words"), [(torch.zeros(3, 8, 8), "offers masks"), (torch.zeros(3), "classification")]
+    ("labels", "words"),
+    [
+        (torch.zeros(3, 8, 8), "offers masks"),
+        (torch.zeros(3, 0), "offers masks"),
+        (torch.zeros(3), "classification"),
+    ],
 )
 def test_other_data_is_refused(labels: torch.Tensor, words: str) -> None:
     made = resolve("asdt")

@@ -123,7 +123,7 @@ class ASDT(Method):
         Raises:
             ConfigError: the data has masks, or is no segmentation at all.
         """
-        if setting.labels.dim() == 3:
+        if setting.labels.dim() == 3 or setting.labels.shape[-1] == 0:
             raise ConfigError(
                 "asdt learns from image-level labels, and this training split offers masks",
                 fix="set data.weak=true: then they are not even read",
@@ -173,11 +173,7 @@ class ASDT(Method):
         by_cam = self.cam_labels(images, dual.cams, present)
         heads = [_sized(maps, images) for maps in (dual.teacher, dual.student)]
         terms = {"head": Term(split_cross_entropy(heads[0], by_cam), o.heads)}
-        second = (
-            0
-            if o.switch is None
-            else (self.step + 1 > o.switch.start if o.mix else o.switch.turn(self.step + 1))
-        )
+        second = self.second_teacher()
         if not (second and o.on == "replace" and not o.mix):
             share = 0.5 if second and o.mix else 1.0
             terms["student_by_cam"] = Term(split_cross_entropy(heads[1], by_cam), o.heads * share)
@@ -190,6 +186,13 @@ class ASDT(Method):
             energies = [dense_energy(head.softmax(1), kernel, by_cam) for head in heads]
             terms["energy"] = Term(energies[0] + energies[1], o.heads * o.energy)
         return terms
+
+    def second_teacher(self) -> bool:
+        """Whether the second teacher has a word in this step."""
+        o, step = self.options, self.step + 1
+        if o.switch is None:
+            return False
+        return step > o.switch.start if o.mix else o.switch.turn(step) == 1
 
     def seen(self, inputs: Tensor) -> Tensor:
         """The images as the fields see them: colours of 255, ``stride`` times smaller."""
