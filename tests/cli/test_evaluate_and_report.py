@@ -89,7 +89,11 @@ def test_methods_prints_each_with_its_paper_weights_and_status(here: Here) -> No
     for row in describe():
         for value in row.values():
             assert value in rows[row["name"]]
-    assert [name for name, line in rows.items() if line.split()[1] == "reconstructed"] == ["bickd"]
+    assert [name for name, line in rows.items() if line.split()[1] == "reconstructed"] == [
+        "bickd",
+        "m2pkd",
+        "asdt",
+    ]
 
 
 def test_what_distill_prints_about_a_finished_run(runs: Path, here: Here) -> None:
