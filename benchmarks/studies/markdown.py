@@ -15,16 +15,16 @@ from pathlib import Path
 from typing import Any
 
 PERCENT = (
-    *("accuracy", "ece", "confidence", "macro_recall", "top5", "agreement"),
+    *("accuracy", "ece", "confidence", "macro_recall", "top5", "agreement", "hit_rate"),
     *("exact_match", "error_rate", "rouge_l", "acceptance_rate", "replaced_fraction"),
     *("miou", "miou_student", "miou_teacher", "miou_cam", "miou_fused_crf"),
 )
 WHOLE = ("tokens",)
 
 
-def number(metric: str, row: dict[str, Any]) -> str:
-    """``mean ± half width`` in the metric's own unit."""
-    if row["mean"] is None:
+def number(metric: str, row: dict[str, Any] | None) -> str:
+    """``mean ± half width`` in the metric's own unit; a dash where the metric was not measured."""
+    if row is None or row["mean"] is None:
         return "–"
     scale, digits = (100, 1) if metric in PERCENT else (1, 0 if metric in WHOLE else 3)
     half = "" if row["low"] is None else f" ± {scale * (row['high'] - row['low']) / 2:.{digits}f}"
@@ -89,7 +89,7 @@ def main() -> None:
         )
         print("| --- |" + " --- |" * (len(options.metrics) + len(baselines)))
         for method, row in groups[first].items():
-            cells = [number(m, groups[m][method]) for m in options.metrics]
+            cells = [number(m, groups[m].get(method)) for m in options.metrics]
             cells += [difference(first, row["against"].get(b)) for b in baselines]
             print(f"| {method} | " + " | ".join(cells) + " |")
 
