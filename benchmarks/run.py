@@ -23,6 +23,7 @@ NAMES = (
     "losses",
     "chunked_loss",
     "speculative_sampling",
+    "transport",
     "step_overhead",
     "precision",
     "vs_torchdistill",

@@ -159,6 +159,13 @@ def test_wrong_files_and_keys_are_told_in_one_line(
     assert "\n" not in str(found.value)
 
 
+def test_other_data_refuses_these_keys() -> None:
+    with pytest.raises(
+        DataError, match=r"data\.labelled is for data of several modalities; got data\.name=digits"
+    ):
+        load(DataConfig(name="digits", labelled=5))
+
+
 def test_holes_inside_a_modality_and_missing_files(tmp_path: Path) -> None:
     held = arrays()
     held["face"][3, 1] = np.nan

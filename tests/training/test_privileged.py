@@ -211,6 +211,7 @@ def test_lower_precision_runs(made: Path, tmp_path: Path) -> None:
         ("classes", network(sees=["face"]), ["tnet"], {}, "the student has none"),
         ("classes", network(sees=["hart"]), [], {}, "no modality 'hart'"),
         ("classes", {"name": "mlp"}, [], {}, "reads one image"),
+        ("classes", STUDENT, [], {"data": {"name": "digits", "labelled": None, "labelled_per_batch": None}}, "has none"),  # noqa: E501
         ("classes", network(sees=["face"]), ["mt_alignment"], {}, "stream for each modality"),
         ("classes", network(sees=["face"]), [], {"augment": {"flip": True}}, "has no augment"),
         ("classes", network(sees=["face"]), ["pkdot"], {"train": {"accumulate": 2}}, "has no train.accumulate"),

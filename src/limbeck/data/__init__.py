@@ -21,6 +21,7 @@ from .masks import MaskData, MaskSplit
 from .mfeat import mfeat
 from .modal import ModalData, ModalSplit
 from .modal_files import multimodal
+from .modal_keys import ModalKeys
 from .noise import LabelNoise
 from .npz import npz
 from .scenes import scenes
@@ -72,6 +73,12 @@ def load(config: DataConfig) -> Data:
             f"unknown data set {config.name!r}",
             expected=suggest(config.name, list(SOURCES)),
             fix="correct data.name",
+        )
+    if config.name not in MODAL and (keys := [k for k in ModalKeys.model_fields if getattr(config, k)]):
+        raise DataError(
+            f"{', '.join(f'data.{key}' for key in keys)} is for data of several modalities",
+            got=f"data.name={config.name}",
+            fix=f"leave it out, or take one of {', '.join(MODAL)}",
         )
     return SOURCES[config.name](config)
 

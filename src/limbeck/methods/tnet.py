@@ -58,7 +58,7 @@ class TNet(Method):
         if missing := [name for name in names if ENCODER + name not in theirs]:
             raise ConfigError(
                 f"the teacher has no feature of {', '.join(missing)} for the T-Net to learn",
-                fix="take a fusion teacher that sees what the student imagines, not through an identity",
+                fix="take a fusion teacher that sees what the student imagines",
             )
         for name in names:
             mine, his = student.shape(TNET + name), teacher.shape(ENCODER + name) if teacher else None

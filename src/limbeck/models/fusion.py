@@ -61,7 +61,8 @@ class FusionNet(nn.Module):
     """Encoders of the modalities, a gate over the sample's own features, and a linear layer.
 
     Samples never see each other: no attention or statistics across the batch, so the answer about a sample does not
-    depend on its batch mates. A missing modality is left out of the gate, unless a T-Net supplies its feature.
+    depend on its batch mates. A missing modality is left out of the gate, unless a T-Net supplies its feature. Streams
+    read the modalities' features and send no gradient back to the encoders, which are frozen in the published code.
 
     Args:
         classes: outputs.
@@ -126,7 +127,7 @@ class FusionNet(nn.Module):
         here = dict(zip(self.modalities.names, self.modalities.present(x).unbind(1), strict=True))
         seen = {name: self.encoders[name](given[name]) * here[name][:, None] for name in self.sees}
         for name, head in self.heads.items():
-            head(self.adapters[name](seen[name]))
+            head(self.adapters[name](seen[name].detach()))
         features = dict(seen)
         counted = {name: here[name] for name in self.sees}
         for name, tnet in self.tnets.items():

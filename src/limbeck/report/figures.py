@@ -75,6 +75,8 @@ def learning(group: Group, runs: Sequence[Record], looks: dict[str, Style], key:
                   lambda line: line.get("accuracy"), percent=True),
         _learning(runs, looks, "Validation mIoU, %", f"{key}-miou", lambda r: r.validation,
                   lambda line: line.get("miou"), percent=True),
+        _learning(runs, looks, "Validation CCC", f"{key}-ccc", lambda r: r.validation,
+                  lambda line: line.get("ccc")),
         _learning(runs, looks, "Requested class met, %", f"{key}-hits", lambda r: r.train,
                   lambda line: line.get("hit_rate"), percent=True),
     ]  # fmt: skip

@@ -123,9 +123,11 @@ def caveats(group: Group) -> list[str]:
             shown = ", ".join(dict.fromkeys(map(str, values)))
             found.append(f"Runs of {title(label)} do not share one configuration: {key} is {shown}.")
     for record in group.counted:
-        if record.results is not None and number(record.results.last.test.get("accuracy")) is None:
+        if record.results is not None and number(record.results.last.test.get(record.metric)) is None:
             name = f"{record.run.name} ({title(record.run.label)}, seed {record.run.seed})"
-            found.append(f"The accuracy of {name} is not a finite number: it is in no mean and in no pair.")
+            found.append(
+                f"The {record.metric} of {name} is not a finite number: it is in no mean and in no pair."
+            )
     first = [group.of(label)[0] for label in group.labels]
     for key, values in _differing(first, ("methods", "label_weight", "teacher")).items():
         pairs = ", ".join(f"{value} ({title(label)})" for label, value in zip(group.labels, values))

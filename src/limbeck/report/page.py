@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 TEMPLATES = Path(__file__).parent / "templates"
 MARKS = {"o": "●", "s": "■", "^": "▲", "D": "◆", "v": "▼", "P": "✚", "X": "✖", "p": "⬟"}
-BEST = ("miou", "accuracy", "agreement", "nll", "ece", "scratch", "kd")
+BEST = ("miou", "ccc", "accuracy", "agreement", "nll", "ece", "scratch", "kd")
 
 
 def write(runs: Sequence[Path | str], out: Path | str, title: str = "Limbeck report") -> Path:

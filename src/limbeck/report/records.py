@@ -158,7 +158,7 @@ class Record:
     @property
     def metric(self) -> str:
         """The test metric that verdicts go by."""
-        return "miou" if self.run.task == "segmentation" else "accuracy"
+        return {"segmentation": "miou", "regression": "ccc"}.get(self.run.task, "accuracy")
 
 
 def read(path: Path | str) -> Record:

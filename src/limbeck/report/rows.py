@@ -13,7 +13,7 @@ from .records import Measured, Record, Taught, number
 
 Moment = Literal["last", "best"]
 
-METRICS = ("miou", "accuracy", "top5", "agreement", "nll", "ece", "class_orthogonality")
+METRICS = ("miou", "ccc", "accuracy", "top5", "agreement", "nll", "ece", "class_orthogonality")
 COSTS = ("parameters", "flops", "latency_ms_1", "latency_ms_256")
 
 

@@ -48,6 +48,7 @@ class Sentence(NamedTuple):
 
 
 COLUMNS = (
+    Column("ccc", "CCC", "mean concordance correlation with the targets of the test split", True),
     Column("miou", "mIoU, %", "mean over classes of intersection over union, on the test split", True),
     Column("accuracy", "Accuracy, %", "on the test split; ± is half of the 95 % interval over seeds", True),
     Column(
@@ -250,6 +251,7 @@ def _spread(interval: Interval, decimals: int) -> str:
 
 
 _FORMATS: dict[str, Callable[[Interval], str]] = {
+    "ccc": lambda interval: _spread(interval, 3),
     "miou": percent,
     "accuracy": percent,
     "agreement": percent,

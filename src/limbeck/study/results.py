@@ -19,7 +19,17 @@ from .statistics import Interval, Verdict, holm, mean_interval, summarise
 FORMAT = 1
 
 LOWER_IS_BETTER = frozenset(
-    {"nll", "perplexity", "error_rate", "ece", "brier", "teacher_kl", "class_orthogonality", "seconds"}
+    {
+        "nll",
+        "perplexity",
+        "error_rate",
+        "ece",
+        "brier",
+        "teacher_kl",
+        "class_orthogonality",
+        "rmse",
+        "seconds",
+    }
 )
 """Metrics of which less is more; of all others more is."""
 

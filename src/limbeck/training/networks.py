@@ -66,6 +66,11 @@ def make(
                 expected="the data to decide it",
                 fix=f"remove {', '.join(taken)} from the options",
             )
+        if config.name == "fusion" and inputs.modalities is None:
+            raise ModelError(
+                "the network fusion reads several modalities, and this data has none",
+                fix="set data.name=multimodal, or take another network",
+            )
         maker = build if inputs.modalities is None else build_fusion
         model = maker(config.name, **shape, **config.options)
     if config.weights is not None:

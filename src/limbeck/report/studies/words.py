@@ -16,6 +16,8 @@ TITLES = {
     "nll": "NLL",
     "ece": "ECE",
     "brier": "Brier score",
+    "ccc": "CCC",
+    "rmse": "RMSE",
     "top5": "top-5 accuracy",
     "teacher_kl": "KL to the teacher",
     "rouge_l": "Rouge-L",
