@@ -26,12 +26,26 @@ PRETRAINED = "pretrained"
 """Option of a network of another package that starts it from that package's weights."""
 
 
+class LoraConfig(Section):
+    """Low-rank matrices beside a language model's frozen layers; they alone are trained."""
+
+    rank: int = Field(16, ge=1, description="inner width of the matrices")
+    alpha: float = Field(32.0, gt=0, description="their product counts alpha / rank times")
+    dropout: float = Field(0.0, ge=0, lt=1, description="on what they are fed")
+    targets: tuple[str, ...] | None = Field(
+        None, description="layers by the end of their name; null: all but the head"
+    )
+
+
 class ModelConfig(Section):
     """A network of the table by name, or the user's own code by ``module:callable``."""
 
     name: str
     options: dict[str, Any] = Field(default_factory=dict)
     weights: str | None = Field(None, description="safetensors file to start from")
+    lora: LoraConfig | None = Field(
+        None, description="train low-rank matrices only; language models as students"
+    )
 
 
 class TurnsConfig(PulseWidthSchedule):
@@ -74,6 +88,8 @@ class TeacherConfig(Section):
         model = self.model
         if model is not None and model.weights is None and model.options.get(PRETRAINED) is not True:
             raise ValueError("teacher.model needs weights: an untrained network teaches nothing")
+        if model is not None and model.lora is not None:
+            raise ValueError("a teacher is not trained: leave teacher.model.lora out")
         return self
 
     @model_validator(mode="after")

@@ -11,6 +11,7 @@ from ..errors import ModelError
 from ..losses import Head
 from ..shapes import IGNORE
 from ..signals import Batch
+from .lora import effective
 
 if TYPE_CHECKING:
     from .libraries import Data
@@ -73,7 +74,7 @@ def head_of(model: nn.Module, vocabulary: int | None = None) -> Head:
             f"{type(model).__name__} has no linear head",
             expected="a causal language model of transformers",
         )
-    weight, bias = layer.weight[:vocabulary], getattr(layer, "bias", None)
+    weight, bias = effective(layer)[:vocabulary], getattr(layer, "bias", None)
     if torch.is_autocast_enabled(weight.device.type):
         weight = weight.to(torch.get_autocast_dtype(weight.device.type))
     config: Any = model.config

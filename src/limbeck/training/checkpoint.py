@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ..errors import CheckpointError, ModelError
 from ..files import write_atomic
+from ..models.lora import put_back, trained
 
 
 def save(path: Path, state: dict[str, Any]) -> None:
@@ -101,12 +102,12 @@ def load_weights(path: Path) -> dict[str, Tensor]:
 
 
 def fill(model: nn.Module, state: dict[str, Tensor], source: object) -> None:
-    """Load weights into a network, exactly.
+    """Load weights into a network, exactly; of one with LoRA, those that are trained.
 
     Raises:
         ModelError: names the tensors that are missing, left over or of another shape.
     """
-    own = model.state_dict()
+    own = trained(model)
     problems = [f"missing {name}" for name in own if name not in state]
     problems += [f"left over {name}" for name in state if name not in own]
     problems += [
@@ -121,4 +122,4 @@ def fill(model: nn.Module, state: dict[str, Tensor], source: object) -> None:
             got="; ".join(problems[:4]) + more,
             fix="name the network, its options and the classes that the weights were trained with",
         )
-    model.load_state_dict(state)
+    put_back(model, state)

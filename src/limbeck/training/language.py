@@ -18,6 +18,7 @@ from ..evaluation.language import Sums
 from ..evaluation.responses import respond, response_metrics
 from ..methods import METHODS
 from ..methods.base import Setting
+from ..models.lora import adapted, base_fingerprint
 from ..procedures import Procedure
 from ..procedures.sampled import SampledDistillation
 from ..seeds import derive
@@ -209,8 +210,17 @@ class LanguageParts(Parts):
         scores = {name: metrics for name, (metrics, _) in found.items()}
         return Findings(scores["student"], scores.get("teacher"), {}, tuple(rows))
 
+    def identity(self) -> dict[str, str]:
+        student = self.learner.student
+        if not adapted(student):
+            return super().identity()
+        return {**super().identity(), "base of the student": base_fingerprint(student)}
+
     def accompany(self, folder: Path) -> None:
         self.data.tokenizer.save_pretrained(str(folder / "tokenizer"))
 
     def cost(self, model: nn.Module) -> dict[str, Any]:
-        return {"parameters": sum(p.numel() for p in model.parameters())}
+        """Parameters of the network as it is used, and how many of them LoRA trained."""
+        extra = sum(p.numel() for n, p in model.named_parameters() if ".lora_" in n)
+        trained = {"trained_parameters": extra} if extra else {}
+        return {"parameters": sum(p.numel() for p in model.parameters()) - extra, **trained}

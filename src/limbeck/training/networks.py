@@ -18,6 +18,7 @@ from ..data import Data
 from ..errors import ModelError
 from ..models import build, of_library
 from ..models.fusion import build_fusion
+from ..models.lora import attach
 from ..teachers import Inputs
 from .checkpoint import fill, load_weights
 
@@ -75,7 +76,7 @@ def make(
         model = maker(config.name, **shape, **config.options)
     if config.weights is not None:
         fill(model, load_weights(Path(config.weights)), config.weights)
-    return model
+    return model if config.lora is None else attach(model, config.lora)
 
 
 def _own_code(config: ModelConfig, allow_code: Collection[str], shape: dict[str, Any]) -> nn.Module:

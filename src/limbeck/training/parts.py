@@ -101,6 +101,8 @@ class Parts:
         """Refuse settings that this kind of data does not have."""
         if self.config.sampling is not None:
             raise ConfigError("images are not sampled", fix="leave sampling out, or set data.name=text")
+        if self.config.student.lora is not None:
+            raise ConfigError("LoRA is for runs on text", fix="leave student.lora out")
 
     def _task(self) -> Classification:
         return Classification(len(self.data.classes))

@@ -17,6 +17,7 @@ from ..data import MASKED, MODAL, Data, MaskData, ModalData, TextData, load
 from ..errors import LimbeckError, RunError
 from ..files import write_arrays
 from ..methods.base import Method
+from ..models.lora import adapted, best_file, merged, save_adapter, trained
 from ..runs import Run
 from ..teachers import LiveTeacher
 from .checkpoint import fill, load_weights, save_weights
@@ -265,15 +266,18 @@ class Session:
             "validation": self.parts.final(student, "validation"),
         }
         if rank() == 0:
-            save_weights(self.record.path / "student.safetensors", student.state_dict())
+            save_weights(self.record.path / "student.safetensors", merged(student))
         self.parts.accelerator.wait_for_everyone()
-        best = dict(trainer.best)
+        best, known = dict(trainer.best), self.record.path / best_file(student)
         if best["step"] == trainer.step:
             best["test"] = last["test"]
         else:
-            last_state = {name: tensor.clone() for name, tensor in student.state_dict().items()}
-            fill(student, load_weights(self.record.path / "best.safetensors"), "best.safetensors")
+            last_state = {name: tensor.clone() for name, tensor in trained(student).items()}
+            fill(student, load_weights(known), known.name)
             best["test"] = self.parts.final(student, "test")
+        if rank() == 0 and adapted(student):
+            save_weights(self.record.path / "best.safetensors", merged(student))
+        if best["step"] != trainer.step:
             fill(student, last_state, "the last epoch")
         metric = self.parts.metric
         best["selected_on"] = "nothing, it is the last" if metric is None else f"validation {metric}"
@@ -297,6 +301,9 @@ class Session:
             self.record.text("responses.jsonl", "".join(json.dumps(row) + "\n" for row in found.responses))
         self.parts.accompany(self.record.path)
         self.record.json("results.json", results)
+        if adapted(student):
+            save_adapter(student, self.record.path / "adapter")
+            known.unlink(missing_ok=True)
         self._describe("finished", trainer)
 
     def _networks(self) -> dict[str, Any]:

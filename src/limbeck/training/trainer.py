@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from ..config import PlayerOptimizer, TrainConfig
 from ..errors import CheckpointError, ConfigError, LimbeckError, RunError
 from ..methods.base import Terms
+from ..models.lora import best_file, put_back, trained
 from ..seeds import derive
 from ..signals import Batch
 from . import checkpoint
@@ -375,7 +376,7 @@ class Trainer:
             self.best = {"step": self.step, "epoch": self.epoch, "validation": scores}
             self.since_best = 0
             if rank() == 0:
-                checkpoint.save_weights(self.record.path / "best.safetensors", self.student.state_dict())
+                checkpoint.save_weights(self.record.path / best_file(self.student), trained(self.student))
         else:
             self.since_best += 1
             self.stopped_early = (
@@ -393,7 +394,7 @@ class Trainer:
             random = gather_object(random)
         if rank() == 0:
             players = {
-                name: {"module": module.state_dict(), "optimizer": self.optimizers[name].state_dict()}
+                name: {"module": trained(module), "optimizer": self.optimizers[name].state_dict()}
                 for name, module in self.plain.items()
             }
             scaler = self.accelerator.scaler
@@ -452,7 +453,7 @@ class Trainer:
                 )
         try:
             for name, module in self.plain.items():
-                module.load_state_dict(state["players"][name]["module"])
+                put_back(module, state["players"][name]["module"])
                 self.optimizers[name].load_state_dict(state["players"][name]["optimizer"])
         except (RuntimeError, ValueError, KeyError) as error:
             raise CheckpointError(
