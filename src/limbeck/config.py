@@ -197,6 +197,10 @@ class TrainConfig(Section):
     clip: float | None = Field(None, gt=0, description="largest gradient norm")
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     channels_last: bool = True
+    gradient_checkpointing: bool = Field(
+        False,
+        description="language models: compute layers again in the backward pass instead of keeping them",
+    )
     compile: bool = Field(False, description="run the student through torch.compile while it learns")
     ema: float | None = Field(None, gt=0, lt=1, description="decay of the averaged student per step")
     evaluate_every: int | None = Field(None, ge=1, description="optimiser steps; null: each epoch")

@@ -27,6 +27,7 @@ class Batch:
             pieces and processes add up to the mean over all; None is the number of rows at hand.
         sampled: whether a model wrote the labels, which then are no truth to learn from.
         reading: the same samples as a teacher with another tokenizer reads them, or None.
+        positions: of tokens within their sample ``(B, L)`` where several samples share a row, or None.
     """
 
     inputs: Tensor
@@ -38,6 +39,12 @@ class Batch:
     items: float | None = None
     sampled: bool = False
     reading: Reading | None = None
+    positions: Tensor | None = None
+
+    @property
+    def samples(self) -> int:
+        """How many samples there are; rows may hold several."""
+        return len(self) if self.positions is None else int((self.positions == 0).sum())
 
     def to(self, device: torch.device | str, memory_format: torch.memory_format | None = None) -> Batch:
         """Move the batch to a device, images optionally to another memory format."""
@@ -58,6 +65,7 @@ class Batch:
             self.items,
             self.sampled,
             None if self.reading is None else self.reading.to(device),
+            move(self.positions),
         )
 
     def rows(self, rows: Tensor) -> Batch:
@@ -77,6 +85,7 @@ class Batch:
             None if self.items is None else self.items * len(ids) / len(self),
             self.sampled,
             None if self.reading is None else self.reading.rows(rows),
+            take(self.positions),
         )
 
     def __len__(self) -> int:

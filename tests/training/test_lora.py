@@ -169,7 +169,7 @@ def test_wrong_targets(
 
 
 def test_where_lora_is_not(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="LoRA is for runs on text"):
+    with pytest.raises(ConfigError, match=r"student\.lora is for runs on text"):
         execute(parse({"student": {"name": "cnn", "lora": {}}, "output": str(tmp_path)}))
     with pytest.raises(ConfigError, match=r"leave teacher\.model\.lora out"):
         parse({"student": "cnn", "teacher": {"model": {"name": "cnn", "weights": "w", "lora": {}}}})

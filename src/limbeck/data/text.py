@@ -17,6 +17,7 @@ from ..shapes import IGNORE
 from ..signals import Batch
 from .config import Data, DataConfig
 from .loader import Loader
+from .packing import packed
 from .streams import generator
 
 if TYPE_CHECKING:
@@ -111,20 +112,27 @@ class TokenViews:
     Args:
         split: the samples.
         reader: reads them with the teacher's tokenizer, where that is another one.
+        room: tokens of a row that training samples share; None: a row for each.
     """
 
-    def __init__(self, split: TokenSplit, reader: Reader | None = None) -> None:
-        self.split, self.reader = split, reader
+    def __init__(self, split: TokenSplit, reader: Reader | None = None, room: int | None = None) -> None:
+        self.split, self.reader, self.room = split, reader, room
 
     def batch(self, ids: Tensor, epoch: int) -> Batch:
         """Samples by id."""
+        if self.room is not None and len(ids):
+            inputs, targets = ([x[i] for i in ids.tolist()] for x in (self.split.inputs, self.split.targets))
+            return packed(inputs, targets, ids, epoch, self.room)
+        return self._each(ids, epoch)
+
+    def _each(self, ids: Tensor, epoch: int) -> Batch:
         inputs, labels = self.split.fetch(ids)
         reading = None if self.reader is None else self.reader.batch(self.split, ids)
         return Batch(inputs, labels, ids, epoch, reading=reading)
 
     def plain(self, ids: Tensor) -> Batch:
         """The same for evaluation."""
-        return self.batch(ids, 0)
+        return self._each(ids, 0)
 
     def plan(self, epoch: int) -> None:
         """Nothing is drawn."""

@@ -51,7 +51,7 @@ class Distillation:
                 self.teacher.on(self.learner.step) if isinstance(self.teacher, LiveTeacher) else nullcontext()
             )
             with self.autocast(), turns:
-                self._count(len(batch))
+                self._count(batch.samples)
                 signals = self.teacher.signals(batch)
                 others = self.seconds(batch)
         yield Update("student", self.players["student"](batch, signals, others))

@@ -77,9 +77,10 @@ class LanguageModelling(Classification):
         Raises:
             ModelError: the network cannot take these inputs, or is no causal language model.
         """
+        places = {} if batch.positions is None else {"position_ids": batch.positions}
         try:
             output: Any = model(
-                input_ids=batch.inputs, output_hidden_states=True, logits_to_keep=1, use_cache=False
+                input_ids=batch.inputs, output_hidden_states=True, logits_to_keep=1, use_cache=False, **places
             )
             states = output.hidden_states[-1]
         except torch.OutOfMemoryError:

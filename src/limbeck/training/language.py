@@ -17,7 +17,7 @@ from ..errors import ConfigError
 from ..evaluation.language import Sums
 from ..evaluation.responses import respond, response_metrics
 from ..methods import METHODS
-from ..methods.base import Setting
+from ..methods.base import Method, Setting
 from ..models.lora import adapted, base_fingerprint
 from ..procedures import Procedure
 from ..procedures.sampled import SampledDistillation
@@ -28,7 +28,9 @@ from ..tasks import LanguageModelling
 from ..teachers import LiveTeacher, Teacher
 from ..teachers.foreign import ForeignTeacher, read_by_teacher
 from ..vocabulary import require_same
+from .economy import recompute, require_packing
 from .gather import rank, world
+from .learner import Learner
 from .parts import Findings, Parts
 
 NOTHING = Layout((), (), None, None)
@@ -43,6 +45,7 @@ class LanguageParts(Parts):
     """
 
     data: TextData
+    textual = True
     languages: Languages | None = None
     reader: Reader | None = None
 
@@ -55,6 +58,10 @@ class LanguageParts(Parts):
         ):
             if wrong:
                 raise ConfigError(f"text has no {what} yet", fix=f"leave {what} out")
+        if config.sampling is not None and config.data.packing:
+            raise ConfigError(
+                "texts that models write are not packed", fix="leave data.packing or sampling out"
+            )
         if config.sampling is not None and not config.methods:
             raise ConfigError(
                 "sampled texts need a method", fix="set methods and a teacher, or leave sampling out"
@@ -72,6 +79,14 @@ class LanguageParts(Parts):
             reader=self.reader,
         )
 
+    def _learner(
+        self, student: nn.Module | None, methods: Collection[Method], allow_code: Collection[str]
+    ) -> Learner:
+        learner = super()._learner(student, methods, allow_code)
+        if self.config.train.gradient_checkpointing:
+            recompute(learner.student)
+        return learner
+
     def _teacher(self, model: nn.Module | LiveTeacher | None, allow_code: Collection[str]) -> Teacher | None:
         """A teacher with another tokenizer reads the samples for itself."""
         teacher = super()._teacher(model, allow_code)
@@ -87,6 +102,10 @@ class LanguageParts(Parts):
         Raises:
             ConfigError: lists the methods that work.
         """
+        if self.config.data.packing:
+            raise ConfigError(
+                "a teacher with another tokenizer reads samples row by row", fix="leave data.packing out"
+            )
         able = sorted(name for name, method in METHODS.items() if method.across_tokenizers)
         for method in self.learner._methods():
             if method.needs and not method.across_tokenizers:
@@ -110,7 +129,9 @@ class LanguageParts(Parts):
         if train and (wanted := [m.name for m in self.learner._methods() if m.tuples]):
             raise ConfigError(f"{', '.join(wanted)} makes batches of tuples, which text does not have")
         return TokenLoader(
-            TokenViews(split, self.reader),
+            TokenViews(
+                split, self.reader, self.config.data.length if train and self.config.data.packing else None
+            ),
             config.batch_size,
             seed=derive(self.config.seed, "order"),
             shuffle=train,
@@ -133,6 +154,9 @@ class LanguageParts(Parts):
                 f"{', '.join(gathering)} compares tokens with each other, and processes have unlike numbers of them",
                 fix="train in one process",
             )
+        for model in (self.learner.student, *([] if self.live is None else [self.live.model])):
+            if self.config.data.packing:
+                require_packing(model, self.task)
         torch.manual_seed(derive(self.config.seed, "helpers"))
         self.learner.prepare(NOTHING, NOTHING, self._setting(allow_code))
 

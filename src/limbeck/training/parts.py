@@ -71,6 +71,7 @@ class Parts:
     """
 
     looked_at = GUARDED
+    textual = False
 
     def __init__(
         self,
@@ -84,6 +85,7 @@ class Parts:
     ) -> None:
         self.config = config
         self.folder: Path | None = None
+        self._of_text()
         self._possible()
         self.data = data if data is not None else _load(config)
         self.calls = Calls(None if config.teacher is None else config.teacher.budget)
@@ -97,12 +99,21 @@ class Parts:
         self.loader = self._loader(self.data.train, train=True)
         self._fit_taps(allow_code)
 
+    def _of_text(self) -> None:
+        """Refuse settings that only runs on text have."""
+        config = self.config
+        for wrong, what in (
+            (config.student.lora is not None, "student.lora"),
+            (config.train.gradient_checkpointing, "train.gradient_checkpointing"),
+            (config.data.packing, "data.packing"),
+        ):
+            if wrong and not self.textual:
+                raise ConfigError(f"{what} is for runs on text", fix=f"leave {what} out")
+
     def _possible(self) -> None:
         """Refuse settings that this kind of data does not have."""
         if self.config.sampling is not None:
             raise ConfigError("images are not sampled", fix="leave sampling out, or set data.name=text")
-        if self.config.student.lora is not None:
-            raise ConfigError("LoRA is for runs on text", fix="leave student.lora out")
 
     def _task(self) -> Classification:
         return Classification(len(self.data.classes))
