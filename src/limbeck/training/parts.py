@@ -297,7 +297,7 @@ class Parts:
             asked = self.live if self.bought is None else self.teacher
             found = inspect(self.learner, asked, self.task, batch, held_out, self.inputs)
         if asked is not None:
-            self.calls.guards = len(held_out) + (len(batch) * world() if asked is self.live else 0)
+            self.calls.guards = len(held_out) + (batch.samples * world() if asked is self.live else 0)
         chosen = [
             Guard("layers", True, line) for method in self.learner._methods() for line in method.choices
         ]
