@@ -104,9 +104,9 @@ def seconds(call: Call, repeats: int) -> float:
     return (time.process_time() - start) / repeats
 
 
-def compare_memory(name: str, ours: Call, reference: Call, *, goal: float = 1.0) -> Figure:
+def compare_memory(name: str, ours: Call, reference: Call, *, goal: float = 1.0, warmup: int = 1) -> Figure:
     """Ratio of the peaks of allocated memory; one pair, since allocations do not vary."""
-    for call in (ours, reference):
+    for call in (ours, reference) * warmup:
         call()
     a, b = peak_memory(ours) / 2**20, peak_memory(reference) / 2**20
     return Figure(name, a / b, goal, "lower", 1, a, b, "MiB")

@@ -1,9 +1,9 @@
 """Run benchmarks one after another, and write ``docs/results/benchmarks.md`` and ``.json``.
 
-    python benchmarks/run.py [--quick] [--full] [--threads N] [--only NAME ...] [--note TEXT]
+    python benchmarks/run.py [--quick] [--full] [--threads N] [--only NAME ...] [--rows NAME ...] [--note TEXT]
 
-``--full`` adds the largest sizes of the losses, ``--only`` keeps what the file has of the others. The figures of
-``loss_cost.py`` are drawn by that script.
+``--full`` adds the largest sizes of the losses, ``--only`` keeps what the file has of the others, ``--rows`` what it
+has of a benchmark's other rows. The figures of ``loss_cost.py`` are drawn by that script.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ NAMES = (
     "import_time",
     "losses",
     "chunked_loss",
+    "lm_step",
     "speculative_sampling",
     "transport",
     "step_overhead",
@@ -36,6 +37,9 @@ def main() -> None:
     words.add_argument("--full", action="store_true", help="the largest sizes of the losses too")
     words.add_argument("--threads", type=int, default=1, help="threads of PyTorch (default 1)")
     words.add_argument("--only", nargs="+", choices=NAMES, default=NAMES, help="these benchmarks")
+    words.add_argument(
+        "--rows", nargs="+", default=[], metavar="NAME", help="of losses or chunked_loss only these"
+    )
     words.add_argument("--note", default="", help="a sentence on the machine, for the page")
     given = words.parse_args()
     options = (["--quick"] if given.quick else []) + ["--threads", str(given.threads)]
@@ -43,8 +47,9 @@ def main() -> None:
     for name in given.only:
         print(f"== {name}", flush=True)
         more = ["--full"] if given.full and name == "losses" else []
+        rows = ["--only", *given.rows] if given.rows else []
         done = subprocess.run(
-            [sys.executable, str(HERE / f"{name}.py"), *options, *more],
+            [sys.executable, str(HERE / f"{name}.py"), *options, *more, *rows],
             text=True,
             stdout=subprocess.PIPE,
             check=False,
@@ -53,13 +58,23 @@ def main() -> None:
         if done.returncode:
             raise SystemExit(f"{name} failed")
         figures = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
-        known[name] = {"options": " ".join([*options, *more]), "date": str(date.today()), "figures": figures}
-        known[name] |= {"note": given.note, "machine": machine()}
+        known[name] = merged(known.get(name, {}).get("figures", []) if rows else [], figures) | {
+            "options": " ".join([*options, *more]),
+            "date": str(date.today()),
+            "note": given.note,
+            "machine": machine(),
+        }
         RESULTS.write_text(json.dumps(known, indent=1) + "\n")
     RESULTS.with_suffix(".md").write_text(page(known))
     every = [figure for part in known.values() for figure in part["figures"]]
     missed = [figure["name"] for figure in every if not met(figure)]
     print(f"{len(every) - len(missed)} of {len(every)} goals met. {', '.join(missed)}")
+
+
+def merged(old: list[dict[str, Any]], new: list[dict[str, Any]]) -> dict[str, Any]:
+    """New figures in the place of old ones of the same name, further ones behind."""
+    found = {figure["name"]: figure for figure in [*old, *new]}
+    return {"figures": list(found.values())}
 
 
 def met(figure: dict[str, Any]) -> bool:
