@@ -163,16 +163,25 @@ def _skew_reverse_kl_fixed(log_s: Tensor, log_t: Tensor, of: Divergence) -> Foun
 
 def _adaptive_kl(log_s: Tensor, log_t: Tensor, of: Divergence) -> Found:
     """Forward and reverse KL, weighted by how far apart the teacher's head and tail are."""
-    p, q = exponentials(log_t), exponentials(log_s)
-    ordered, order = p.sort(1)
-    tail = torch.empty_like(order, dtype=torch.bool).scatter_(1, order, ordered.cumsum_(1) <= of.mu)
-    gap = (p - q).abs_()
+    p = exponentials(log_t)
+    tail = _tail(p, of.mu)
+    q = exponentials(log_s)
+    gap = p.sub_(q).abs_()
     whole = gap.sum(1)
     far = gap.mul_(tail).sum(1)
-    share = (far / whole).nan_to_num_(nan=0.5)[:, None]
-    back, slope = _expected(q, log_s - log_t)
+    del p, gap, tail
+    share = (far / whole).nan_to_num_(nan=0.5)
+    terms, slope = _expected(q, log_s - log_t)
+    back = terms.sum(1)
+    del q, terms
     forward, gradient = divergence(log_s, log_t)
-    return torch.lerp(forward, back, share), torch.lerp(gradient, slope, share)
+    return torch.lerp(forward.sum(1), back, share), gradient.lerp_(slope, share[:, None])
+
+
+def _tail(p: Tensor, mass: float) -> Tensor:
+    """The least probable classes that have this mass."""
+    ordered, order = p.sort(1)
+    return torch.empty_like(order, dtype=torch.bool).scatter_(1, order, ordered.cumsum_(1) <= mass)
 
 
 def _total_variation(log_s: Tensor, log_t: Tensor, of: Divergence) -> Found:
@@ -185,9 +194,9 @@ def _total_variation(log_s: Tensor, log_t: Tensor, of: Divergence) -> Found:
 
 def _uld(log_s: Tensor, log_t: Tensor, of: Divergence) -> Found:
     """``sum over ranks |q_(r) - p_(r)|``; the smaller vocabulary is continued with zeros."""
+    target = exponentials(log_t).sort(1, descending=True).values
     q = exponentials(log_s)
     ordered, order = q.sort(1, descending=True)
-    target = exponentials(log_t).sort(1, descending=True).values
     shared, beyond = min(ordered.shape[1], target.shape[1]), None
     if target.shape[1] > shared:
         target, beyond = target[:, :shared], target[:, shared:].sum(1)

@@ -61,7 +61,6 @@ def ofd(student: Maps, teacher: Maps, margin: Channels, *, reduction: Reduction 
     return known(s, value / n, gap if wants_gradient(s) else None, 2 / n)
 
 
-@torch.no_grad()
 def ofd_margin(weight: Channels, bias: Channels) -> Channels:
     r"""Expected negative response of each channel of a batch normalisation.
 
@@ -84,9 +83,17 @@ def ofd_margin(weight: Channels, bias: Channels) -> Channels:
         >>> ofd_margin(torch.tensor([1.0, 1.0]), torch.tensor([0.0, 5.0]))
         tensor([-0.7979, -3.0000])
     """
-    spread, mean = weight.detach().double().abs(), bias.detach().double()
-    z = mean / spread.clamp(min=torch.finfo(torch.float64).tiny)
-    below = torch.special.ndtr(-z)
-    density = torch.exp(-z.square() / 2) / math.sqrt(2 * math.pi)
-    usual = mean - spread * density / below.clamp(min=RARE)
-    return torch.where(below > RARE, usual, -3 * spread).float()
+    pairs = zip(weight.detach().tolist(), bias.detach().tolist(), strict=True)
+    found = [_below(abs(spread), mean) for spread, mean in pairs]
+    return torch.tensor(found, dtype=torch.float32, device=weight.device)
+
+
+def _below(spread: float, mean: float) -> float:
+    """Expected value of a normal variable where it is negative."""
+    if not spread:
+        return min(mean, 0.0)
+    z = mean / spread
+    below = math.erfc(z / math.sqrt(2)) / 2
+    if below <= RARE:
+        return -3 * spread
+    return mean - spread * math.exp(-z * z / 2) / math.sqrt(2 * math.pi) / below

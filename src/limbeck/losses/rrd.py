@@ -6,7 +6,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..shapes import Value, Vectors
-from ._common import known, positive, wants_gradient
+from ._common import exponentials, known, positive, wants_gradient
 from .dcd import embeddings
 
 
@@ -53,10 +53,11 @@ def rrd(
     a, c = embeddings(student, teacher.detach())
     queue = queue.detach().to(a.dtype)
     log_s = ((a.detach() / student_temperature) @ queue.T).log_softmax(1)
-    target = ((c / teacher_temperature) @ queue.T).softmax(1)
+    target = (c / teacher_temperature) @ queue.T
+    exponentials(target, out=target)
     n = max(len(a), 1)
     value = -target.flatten().dot(log_s.flatten()) / n
     gradient = None
     if wants_gradient(a):
-        gradient = (log_s.exp_().sub_(target) @ queue).div_(student_temperature * n)
+        gradient = (exponentials(log_s, out=log_s).sub_(target) @ queue).div_(student_temperature * n)
     return known(a, value, gradient)
