@@ -213,9 +213,10 @@ class _Chunked(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, work: _Work) -> Tensor:
         flat, head = hidden.flatten(0, -2), cast(work.head)
-        total = torch.zeros((), dtype=wide(flat[:0]).dtype, device=hidden.device)
+        kind = torch.promote_types(flat.dtype, torch.float32)
+        total = torch.zeros((), dtype=kind, device=hidden.device)
         found = [
-            torch.zeros_like(x, dtype=total.dtype) if x is not None and wanted else None
+            torch.zeros_like(x, dtype=kind) if x is not None and wanted else None
             for x, wanted in zip((flat, weight, bias), work.wanted, strict=True)
         ]
         teacher = _asked(work.other)
@@ -236,13 +237,19 @@ class _Chunked(torch.autograd.Function):
         return total * scale
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
-        out = [
-            None if x is None else times(x, upstream).to(dtype)
-            for x, dtype in zip(ctx.saved_tensors, ctx.dtypes, strict=True)
-        ]
-        return out[0] if out[0] is None else out[0].view(ctx.shape), out[1], out[2], None
+        return (_guarded if torch.is_grad_enabled() else _scaled)(ctx, upstream)
+
+
+def _scaled(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
+    out = [
+        None if x is None else times(x, upstream).to(dtype)
+        for x, dtype in zip(ctx.saved_tensors, ctx.dtypes, strict=True)
+    ]
+    return out[0] if out[0] is None else out[0].view(ctx.shape), out[1], out[2], None
+
+
+_guarded = torch.autograd.function.once_differentiable(_scaled)
 
 
 def _asked(other: tuple[Tensor, Head] | None) -> Callable[[Rows], Tensor | None]:

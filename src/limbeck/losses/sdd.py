@@ -117,7 +117,7 @@ def _weights(teacher: Tensor, labels: Tensor, complementary: float) -> Tensor:
     if not teacher.numel():
         return teacher.new_ones(teacher.shape[:2])
     right = teacher.argmax(2) == labels
-    return (right != right[:1]).to(teacher.dtype).mul_(complementary - 1).add_(1)
+    return torch.where(right != right[:1], complementary, 1.0)
 
 
 def regions(features: Maps, scales: Sequence[int] = (1, 2)) -> Regions:

@@ -256,15 +256,17 @@ def _known_only(student: Tensor, ids: Tensor, log_t: Tensor) -> Found:
 def _every(z: Tensor, ids: Tensor, log_t: Tensor, of: Divergence, tail: Tail) -> Found:
     """Where no entry is missing: one pass over the vocabulary. Not finite where the rest of either is nothing."""
     rest = z.scatter(1, ids, -math.inf)
-    peak = rest.amax(1, keepdim=True)
+    total = rest.amax(1, keepdim=True)
     share = torch.softmax(rest, 1, out=rest)
-    log_rest = share.amax(1, keepdim=True).log_().neg_().add_(peak)
-    log_s = torch.log_softmax(torch.cat([z.gather(1, ids), log_rest], 1), 1)
-    left = torch.log1p(log_t.exp().sum(1, keepdim=True).neg_())
-    if of.temperature != 1:
+    total -= share.amax(1, keepdim=True).log_()  # of the rest's exponentials, in logarithms
+    log_s = torch.log_softmax(torch.cat([z.gather(1, ids), total], 1), 1)
+    left = log_t.exp().sum(1, keepdim=True).neg_().log1p_()
+    if of.temperature == 1:
+        log_p = torch.cat([log_t, left], 1)
+    else:
         parts = math.log(z.shape[1] - ids.shape[1]) if tail == "bucket" else 0.0
         log_t, left = log_t / of.temperature, left.sub_(parts).div_(of.temperature).add_(parts)
-    log_p = torch.log_softmax(torch.cat([log_t, left], 1), 1)
+        log_p = torch.log_softmax(torch.cat([log_t, left], 1), 1)
     value, slope = DIVERGENCES[of.name](log_s, log_p, of)
     return value, share.mul_(slope[:, -1:]).scatter_(1, ids, slope[:, :-1])
 

@@ -77,6 +77,7 @@ def tf_kd(
     entropy = right * math.log(right) + (classes - 1) * other * math.log(other)
 
     log_p = torch.log_softmax(wide(student), 1)
-    rows = nll_loss(log_p, index, reduction="none").mul_(1 - odds).add_(log_p.sum(1)).sub_(entropy / other)
+    picked = nll_loss(log_p, index, reduction="none")
+    rows = log_p.sum(1).add_(picked, alpha=1 - odds).sub_(entropy / other)
     gradient = exponentials(log_p, out=log_p).sub_(other).scatter_(1, column, other - right, reduce="add")
     return reduced(student, rows, gradient, reduction, scale=-other, given=given)

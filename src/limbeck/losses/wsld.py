@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import torch
-from torch.nn.functional import nll_loss
+from torch.nn.functional import cross_entropy
 
 from ..shapes import Labels, Logits, Rows, Value
 from ._common import (
@@ -67,8 +66,8 @@ def wsld(
     index, given = targets(labels, *student.shape)
     if not student.numel():
         return nothing(student, reduction)
-    hard_s, hard_t = (nll_loss(torch.log_softmax(x, 1), index, reduction="none") for x in (s, t))
-    weight = hard_s.div_(hard_t.add_(eps)).neg_().expm1_()[:, None]
+    hard_s, hard_t = (cross_entropy(x, index, reduction="none") for x in (s, t))
+    weight = hard_s.div_(-eps - hard_t).expm1_()[:, None]
     log_s, q = soft(s, temperature), probabilities(t, temperature)
     rows = (q * log_s).sum(1)
     return reduced(
