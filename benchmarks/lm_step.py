@@ -1,6 +1,6 @@
 """What a step of a run on text costs over its models, over a loop by hand, and against TRL's GKD trainer.
 
-    python benchmarks/lm_step.py [--quick] [--threads N]
+    python benchmarks/lm_step.py [--quick] [--only NAME ...] [--threads N]
 
 A Llama of 4 layers (width 256, 7 million weights) learns under one of 8 (width 512, 34 million), 8,000 tokens in the
 vocabulary, 8 samples of 64 tokens in a batch, all with a label, float32, AdamW, gradients clipped at 1. Ours is the
@@ -28,13 +28,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from _pairs import Figure, arguments, compare, finish
+from _pairs import Figure, compare, finish, parse, parser
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "src"))
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from limbeck.config import parse
+from limbeck.config import parse as configured
 from limbeck.data.text import TextData, TokenSplit
 from limbeck.losses import Head, chunked_cross_entropy, chunked_divergence, dual_space, projector_start
 from limbeck.tasks import LanguageModelling
@@ -91,7 +91,7 @@ def ours(kind: str, given: Models, ids: list[Tensor]) -> Step:
     classes = tuple(map(str, range(VOCABULARY)))
     data = TextData("ids", split, few, few, classes, 0, (0, 0), (), ())
     live = LiveTeacher(given[1], LanguageModelling(VOCABULARY))
-    parts = LanguageParts(parse(config), student=given[0], teacher=live, data=data)
+    parts = LanguageParts(configured(config), student=given[0], teacher=live, data=data)
     record = Record(Path(tempfile.mkdtemp()))
     record.open()
     loop = Trainer(
@@ -259,8 +259,10 @@ def measured(name: str, pairs: int) -> Figure:
 
 
 def main() -> None:
-    given, figures = arguments(__doc__), []
-    for name in PAIRS:
+    words = parser(__doc__)
+    words.add_argument("--only", nargs="+", default=list(PAIRS), metavar="NAME", help="these pairs")
+    given, figures = parse(words), []
+    for name in given.only:
         check(name)
         figures.append(measured(name, 9 if given.quick else 31))
         print(figures[-1].line(), file=sys.stderr, flush=True)

@@ -38,7 +38,7 @@ def main() -> None:
     words.add_argument("--threads", type=int, default=1, help="threads of PyTorch (default 1)")
     words.add_argument("--only", nargs="+", choices=NAMES, default=NAMES, help="these benchmarks")
     words.add_argument(
-        "--rows", nargs="+", default=[], metavar="NAME", help="of losses or chunked_loss only these"
+        "--rows", nargs="+", default=[], metavar="NAME", help="of a benchmark with many rows only these"
     )
     words.add_argument("--note", default="", help="a sentence on the machine, for the page")
     given = words.parse_args()
