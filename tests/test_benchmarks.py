@@ -67,3 +67,9 @@ def test_a_wrong_transcription_is_found(table: Any) -> None:
 def test_memory_counts_what_is_held_at_once(table: Any) -> None:
     from_pairs = importlib.import_module("_pairs")
     assert from_pairs.peak_memory(lambda: torch.zeros(1000).add(1).sum()) >= 8000
+
+
+def test_rows_measured_again_take_the_place_of_old_ones(table: Any) -> None:
+    run = importlib.import_module("run")
+    old, new = [{"name": "a", "ratio": 2}, {"name": "b", "ratio": 3}], [{"name": "a", "ratio": 1}]
+    assert run.merged(old, new) == {"figures": [{"name": "a", "ratio": 1}, {"name": "b", "ratio": 3}]}
