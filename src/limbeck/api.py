@@ -162,11 +162,25 @@ def _execute(
     )
     splits = _data(data) if named_data is None else None
     values["data"] = named_data
-    if splits is not None:
+    if named_data is not None and hasattr(named_data.get("path"), "column_names"):
+        splits, values["data"] = _rows(named_data)
+    elif splits is not None:
         values["data"] = {"name": OBJECT + splits.name}
     return execute(
         parse(values), student=network, teacher=teacher, methods=methods, data=splits, progress=_quiet(quiet)
     )
+
+
+def _rows(section: dict[str, Any]) -> tuple[Data, dict[str, Any]]:
+    """Text from ``datasets`` at hand, and the section that the record keeps."""
+    from .config import OBJECT, check
+    from .data import DataConfig, text_from
+
+    kept = {key: value for key, value in section.items() if key != "path"}
+    if kept.get("name") != "text":
+        raise ConfigError("a datasets.Dataset as path is for text", fix="set name to text")
+    found: Data = text_from(section["path"], check(DataConfig, kept, "data"))
+    return found, {**kept, "name": OBJECT + found.name}
 
 
 def _methods(method: Any, options: dict[str, Any]) -> list[Any]:

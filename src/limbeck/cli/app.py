@@ -255,16 +255,22 @@ def export(
 @app.command()
 def generate(
     run: Annotated[Path, typer.Argument(help="run folder of a language model")],
-    prompt: Annotated[list[str], typer.Option("--prompt", "-p", help="text to go on from; may be repeated")],
+    prompt: Annotated[
+        list[str] | None, typer.Option("--prompt", "-p", help="text to go on from; may be repeated")
+    ] = None,
+    data: Annotated[
+        str | None, typer.Option(metavar="SPLIT", help="answer the prompts of the run's data: train ...")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="JSON lines to write; run it again to go on")] = None,
     new_tokens: Annotated[int, typer.Option(min=1, help="tokens of the longest response")] = 64,
     temperature: Annotated[float, typer.Option(min=0.0, help="0 takes the likeliest token")] = 0.0,
     top_p: Annotated[float, typer.Option(help="mass of the likeliest tokens that are drawn from")] = 1.0,
     seed: Annotated[int, typer.Option(help="of the draws")] = 0,
 ) -> None:
-    """Print what a student writes after prompts."""
+    """Print what a student writes after prompts, or write what it answers to a whole split."""
     from .generate import run as write
 
-    write(run, prompt, new_tokens, temperature, top_p, seed)
+    write(run, prompt or [], data, out, new_tokens, temperature, top_p, seed)
 
 
 @data.command("glyph100")

@@ -27,7 +27,7 @@ from .npz import npz
 from .scenes import scenes
 from .segmentation import segmentation
 from .splits import DatasetSplit, Split, TensorSplit
-from .text import TextData, text
+from .text import TextData, text, text_from
 from .watch import watch
 
 MODAL: dict[str, Callable[[DataConfig], ModalData]] = {
@@ -106,4 +106,5 @@ __all__ = [
     "from_arrays",
     "from_datasets",
     "load",
+    "text_from",
 ]

@@ -39,6 +39,7 @@ class DataConfig(ModalKeys, Changes):
         channels: 1 (grey) or 3 (colour) for ``folder`` images.
         tokenizer: of ``text``: a folder, a ``tokenizer.json``, or a name on the hub.
         length: tokens of a ``text`` sample that a model is fed; longer ones are cut.
+        train_from: of ``text``: JSON lines to train on instead of the training rows, such as a teacher's texts.
         packing: of ``text``: short training samples share rows of ``length`` tokens; same numbers, less padding.
         responses: test prompts of ``text`` that student and teacher answer at the end, greedily.
         new_tokens: tokens of the longest such answer.
@@ -58,6 +59,7 @@ class DataConfig(ModalKeys, Changes):
     channels: int = 3
     tokenizer: str | None = None
     length: int = Field(default=512, gt=1)
+    train_from: str | None = None
     packing: bool = False
     responses: int = Field(default=0, ge=0)
     new_tokens: int = Field(default=64, gt=0)

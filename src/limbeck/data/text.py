@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,12 +17,12 @@ from ..signals import Batch
 from .config import Data, DataConfig
 from .loader import Loader
 from .packing import packed
+from .rows import SPLITS, drawn, read_rows, splits_of
 from .streams import generator
 
 if TYPE_CHECKING:
     from .bilingual import Reader
 
-SPLITS = ("train", "validation", "test")
 ENDS = ("<eos>", "</s>", "<|endoftext|>", "<|im_end|>", "<end_of_turn>")
 """Tokens taken for the end where a tokenizer does not name one."""
 
@@ -150,11 +149,10 @@ class TokenLoader(Loader):
 
 
 def text(config: DataConfig) -> TextData:
-    """JSON lines of ``{"prompt", "response"}``, ``{"messages"}`` or ``{"text"}``, and a tokenizer.
+    """Rows of ``{"prompt", "response"}``, ``{"messages"}`` or ``{"text"}`` from files, and a tokenizer.
 
-    ``data.path`` is a folder with ``train.jsonl``, ``validation.jsonl`` and ``test.jsonl``, or one file from which
-    validation and test are drawn. Loss is on responses and their end token only, or on all of a ``text``. Of
-    ``messages``, the loss is on the last one, which must be the assistant's.
+    Where rows may come from says ``limbeck.data.rows.read_rows``. Loss is on responses and their end token only, or
+    on all of a ``text``. Of ``messages``, the loss is on the last one, which must be the assistant's.
 
     Raises:
         DataError: files or fields are missing, or nothing is left to learn from.
@@ -166,7 +164,31 @@ def text(config: DataConfig) -> TextData:
             expected="JSON lines, and a tokenizer: a folder, a tokenizer.json, or a name on the hub",
         )
     tokenizer = read_tokenizer(config.tokenizer)
-    rows = _read(Path(config.path), config)
+    return _tokenised(read_rows(config), config, tokenizer, Path(config.path).stem)
+
+
+def text_from(data: Any, config: DataConfig) -> TextData:
+    """The same from a ``datasets.Dataset`` or ``DatasetDict`` at hand; missing splits are drawn from the training rows.
+
+    Args:
+        data: columns ``prompt`` and ``response``, ``messages``, or ``text``.
+        config: tokenizer, length, shares of the draws; its path is not looked at.
+
+    Raises:
+        DataError: no tokenizer, no training rows, or columns are missing.
+    """
+    if config.tokenizer is None:
+        raise DataError(
+            "text needs data.tokenizer", expected="a folder, a tokenizer.json, or a name on the hub"
+        )
+    if not hasattr(data, "column_names"):
+        raise DataError(
+            "this is no text", got=type(data).__name__, expected="a datasets.Dataset or DatasetDict"
+        )
+    return _tokenised(drawn(splits_of(data), config), config, read_tokenizer(config.tokenizer), "text")
+
+
+def _tokenised(rows: dict[str, list[Any]], config: DataConfig, tokenizer: Any, title: str) -> TextData:
     dropped = dict.fromkeys(rows, 0)
     splits = {}
     for name, found in rows.items():
@@ -188,7 +210,7 @@ def text(config: DataConfig) -> TextData:
     changes = {"left_out_without_response": dropped} if any(dropped.values()) else {}
     train, validation, test = (splits[name] for name in SPLITS)
     return TextData(
-        Path(config.path).stem, train, validation, test, tuple(classes), 0, (0, 0), (), (), changes, tokenizer
+        title, train, validation, test, tuple(classes), 0, (0, 0), (), (), changes, tokenizer
     )  # fmt: skip
 
 
@@ -288,27 +310,3 @@ def _pair(row: Any, tokenizer: Any, where: str) -> tuple[str, str]:
         got=", ".join(sorted(keys)) or type(row).__name__,
         expected="prompt and response, text, or messages whose last one is the assistant's",
     )
-
-
-def _read(path: Path, config: DataConfig) -> dict[str, list[Any]]:
-    """The rows of each split."""
-    if path.is_dir():
-        return {name: _lines(path / f"{name}.jsonl") for name in SPLITS}
-    rows = _lines(path)
-    left = list(range(len(rows)))
-    found: dict[str, list[Any]] = {}
-    for name, share, seed in (("test", config.test, 0), ("validation", config.validation, config.split_seed)):
-        count = max(1, round(share * len(rows)) if share < 1 else int(share))
-        order = generator(name, seed).permutation(len(left)).tolist()
-        found[name] = [rows[left[i]] for i in sorted(order[:count])]
-        left = [left[i] for i in sorted(order[count:])]
-    return {"train": [rows[i] for i in left], **found}
-
-
-def _lines(path: Path) -> list[Any]:
-    try:
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except FileNotFoundError:
-        raise DataError(f"no file {path}", fix="check data.path") from None
-    except ValueError as error:
-        raise DataError(f"{path} holds a line that is no JSON: {error}") from None
