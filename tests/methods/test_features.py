@@ -23,7 +23,14 @@ from limbeck.signals import Batch, Signals
 from limbeck.taps import EMBEDDING, Layer, Layout, Taps, layout
 from limbeck.teachers import Inputs
 
-NAMES = [name for name in METHODS if "features" in METHODS[name].needs and not METHODS[name].head]
+MODAL = ("mt_pkdot", "tnet")
+"""Methods that need streams or T-Nets of a ``fusion`` network: tests/training/test_privileged.py trains them."""
+
+NAMES = [
+    name
+    for name in METHODS
+    if "features" in METHODS[name].needs and not METHODS[name].head and name not in MODAL
+]
 SHORT: dict[str, Any] = {"epochs": 2, "batch_size": 40, "precision": "fp32", "threads": 1, "log_every": 1}
 FEW = {"name": "digits", "train_size": 160}
 
