@@ -56,6 +56,7 @@ def wsld(
         weight of the method here.
 
     Example:
+        >>> import torch
         >>> student, teacher = torch.tensor([[1.0, 0.0, 0.0]]), torch.tensor([[0.0, 2.0, 0.0]])
         >>> wsld(student, teacher, torch.tensor([0]))
         tensor(3.9131)
