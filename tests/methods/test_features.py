@@ -156,7 +156,7 @@ def test_a_convolutional_teacher_teaches_a_transformer(
     assert lines(run)
 
 
-ON_VECTORS = {"sp", "cc", "cka", "rkd", "pkt", "darkrank", "crd", "dcd", "rrd", "itrd"}
+ON_VECTORS = {"sp", "cc", "cka", "rkd", "pkt", "darkrank", "crd", "dcd", "rrd", "itrd", "pkdot", "m2pkd"}
 """Methods that compare whole samples, so that a student without maps will do."""
 
 
