@@ -8,11 +8,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import linear, nll_loss
+from torch.nn.functional import linear
 
 from ..errors import ConfigError, ShapeError
 from ..shapes import Features, Value
-from ._common import exact, exponentials, times, wants_gradient, wide
+from ._common import exact, times, wants_gradient, wide
 from ._divergences import Found, chosen
 from .tokens import Items, counted, per_item
 
@@ -262,9 +262,10 @@ def _asked(other: tuple[Tensor, Head] | None) -> Callable[[Rows], Tensor | None]
 
 def cross_entropy_rows(logits: Tensor, target: Tensor) -> Found:
     """Cross-entropy of each row and its gradient, from detached logits, which stay as they are."""
-    log = torch.log_softmax(logits, 1)
-    value = nll_loss(log, target, reduction="none")
-    return value, exponentials(log, out=log).scatter_(1, target[:, None], -1.0, reduce="add")
+    p, column = torch.softmax(logits, 1), target[:, None]
+    # the likeliest class has p = 1 / sum exp(z - max), never below 1 / V: its logarithm is exact enough for all
+    value = (logits.amax(1) - logits.gather(1, column).squeeze(1)).sub_(p.amax(1).log_())
+    return value, p.scatter_(1, column, -1.0, reduce="add")
 
 
 def cast(head: Head) -> Head:
@@ -312,7 +313,10 @@ def add_gradients(
         bias.add_(gradient.sum(0), alpha=share)
     low = gradient.to(head.weight.dtype)
     if states is not None:
-        states[rows] = (low @ head.weight).to(states.dtype).mul_(share)
+        if isinstance(rows, slice) and low.dtype == states.dtype:
+            states[rows].addmm_(low, head.weight, alpha=share)
+        else:
+            states[rows] = (low @ head.weight).to(states.dtype).mul_(share)
     if weight is not None:
         piece = piece.detach().to(low.dtype)
         if low.dtype == weight.dtype:

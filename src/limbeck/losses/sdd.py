@@ -104,12 +104,10 @@ def sdd(
         values = dkd(s, t, y, alpha=alpha, beta=beta, temperature=temperature, reduction="none")
     else:
         values = nkd(s, t, y, gamma=beta, temperature=temperature, reduction="none")
-    each = (values.view(regions, rows) * weights).mean(0)
     if reduction == "none":
-        return each
-    if reduction == "sum":
-        return each.sum()
-    return each.sum() / (labels != IGNORE).sum().clamp(min=1)
+        return (values.view(regions, rows) * weights).mean(0)
+    total = values @ weights.flatten().to(values.dtype) / regions
+    return total if reduction == "sum" else total / (labels != IGNORE).sum().clamp(min=1)
 
 
 def _weights(teacher: Tensor, labels: Tensor, complementary: float) -> Tensor:
