@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def distill(
-    student: nn.Module | str,
+    student: nn.Module | str | Mapping[str, Any],
     teacher: nn.Module | LiveTeacher | Run | str | Path | Mapping[str, Any] | None,
     data: Data | str | Mapping[str, Any] | tuple[Any, Any],
     *,
@@ -31,7 +31,7 @@ def distill(
     """Train a student under a teacher and record everything.
 
     Args:
-        student: a network (trained in place), or the name of one.
+        student: a network (trained in place), the name of one, or the section of the configuration as a mapping.
         teacher: a trained network (frozen in place), a ``LiveTeacher``, a run or its folder, the section of
             the configuration as a mapping (``{"run": "runs/teacher", "cache": "memory"}``), or None for
             methods without a teacher.
@@ -142,7 +142,7 @@ def resume(
 
 def _execute(
     values: dict[str, Any],
-    student: nn.Module | str,
+    student: nn.Module | str | Mapping[str, Any],
     teacher: nn.Module | LiveTeacher | None,
     methods: Sequence[Method],
     data: Any,
