@@ -114,6 +114,20 @@ def half(size: Size) -> Inputs:
     return normal(*size, scale=3, grad=True), teacher, whole(classes, n), torch.arange(n // 2), columns
 
 
+def rows_of_two(size: Size) -> Inputs:
+    return normal(*size, scale=3, grad=True), normal(*size, seed=1, scale=3)
+
+
+def grouped(s: Tensor, t: Tensor, y: Tensor, g: Tensor) -> Tensor:
+    """Two tokens to a group."""
+    sides = []
+    for logits in (s, t):
+        p = F.softmax(logits, 1)
+        first = p.gather(1, y[:, None])[0::2].clamp(min=1e-8)
+        sides.append((p[1::2] * first).sort(1, descending=True).values)
+    return (sides[0] - sides[1]).abs().sum(1).mean()
+
+
 def two_divergences(name: str) -> Pair:
     ours = rows(lambda s, t: losses.token_divergence(s, t, divergence=name))
     return two_logits(ours, lambda s, t, y: dense(name, s, t))
@@ -150,6 +164,12 @@ TOKENS: dict[str, Pair] = {
         crossed,
         lambda size: (*projected(size), whole(size[1], size[0])),
         LOGITS[1:],
+    ),
+    "gold": Pair(
+        lambda s, t, y, g: losses.gold(s, t, (y, y), (g, g)),
+        grouped,
+        lambda size: (*rows_of_two(size), whole(size[1], size[0]), torch.arange(size[0]) // 2),
+        LOGITS,
     ),
     "mined": Pair(losses.mined, reindexed, half, LOGITS),
     "sparse_divergence": Pair(losses.sparse_divergence, entries, given, LOGITS),

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from .shapes import IGNORE
-from .vocabulary import Spans, exact_pairs, warp
+from .vocabulary import Spans, exact_pairs, groups, warp
 
 Places = tuple[Tensor, Tensor]
 """Numbers of supervised tokens that belong together, the student's and the teacher's, ``(P,)`` each."""
@@ -33,6 +34,13 @@ class Sample:
     spans: tuple[Spans, Spans] | None
     words: tuple[list[bytes], list[bytes]]
     _known: dict[str, Places] = field(default_factory=dict)
+
+    def groups(self) -> Places:
+        """The group of each supervised token of the student and of the teacher, -1 for none; found once and kept."""
+        if "groups" not in self._known:
+            found = [np.full(n, -1) for n in self.counts] if self.spans is None else groups(*self.spans)[:2]
+            self._known["groups"] = (torch.from_numpy(found[0]), torch.from_numpy(found[1]))
+        return self._known["groups"]
 
     def pairs(self, kind: str) -> Places:
         """Places that belong together; found once and kept."""
@@ -113,6 +121,23 @@ class Reading:
         device = self.inputs.device
         mine, other = (torch.cat(side) if side else torch.zeros(0, dtype=torch.long) for side in found)
         return mine.to(device), other.to(device)
+
+    @property
+    def tokens(self) -> Tensor:
+        """The teacher's supervised tokens, row by row ``(N_t,)``."""
+        return self.labels[self.labels != IGNORE]
+
+    def groups(self) -> Places:
+        """The group of each supervised token of the student ``(N_s,)`` and of the teacher ``(N_t,)``, -1 for none."""
+        found: tuple[list[Tensor], list[Tensor]] = ([], [])
+        total = 0
+        for sample in self.samples:
+            sides = sample.groups()
+            for of, side in zip(found, sides, strict=True):
+                of.append(torch.where(side < 0, side, side + total))
+            total += 1 + max(sides[0].tolist(), default=-1)
+        mine, other = (torch.cat(side) if side else torch.zeros(0, dtype=torch.long) for side in found)
+        return mine.to(self.inputs.device), other.to(self.inputs.device)
 
     def rows_of(self) -> tuple[Tensor, Tensor]:
         """The row of the batch of each supervised token, for the student ``(N_s,)`` and the teacher ``(N_t,)``."""

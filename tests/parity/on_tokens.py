@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
@@ -13,6 +14,7 @@ from limbeck.losses import (
     Head,
     chunked_cross_entropy,
     chunked_divergence,
+    gold,
     kd,
     label_smoothing,
     mined,
@@ -20,10 +22,11 @@ from limbeck.losses import (
     token_divergence,
     top_k_targets,
 )
-from limbeck.vocabulary import bare, warp
+from limbeck.vocabulary import Spans, bare, groups, warp
 
 Tensors = dict[str, Tensor]
 Hyper = dict[str, Any]
+NETS = ("student", "teacher")
 Adapter = Callable[[Tensors, Tensors, Hyper], Tensors]
 
 
@@ -98,6 +101,58 @@ def _gold(inputs: Tensors, params: Tensors, hyper: Hyper) -> Tensors:
         name: inputs[name].softmax(-1).clamp(min=1e-8).log() for name in ("student_logits", "teacher_logits")
     }
     return _trl(inputs | clamped, params, hyper)
+
+
+def _gold_uld(inputs: Tensors, params: Tensors, hyper: Hyper) -> Tensors:
+    """Sample by sample; "observed" reads the logits of the token itself, as there."""
+    vocabularies = hyper["student_vocab"], hyper["teacher_vocab"]
+    both = sorted(
+        (theirs, vocabularies[0][token])
+        for token, theirs in vocabularies[1].items()
+        if token in vocabularies[0]
+    )
+    options: Hyper = {"merge": hyper["strategy"], "beta": float(hyper["beta"])}
+    if hyper["hybrid"] is not None:
+        options["shared"] = torch.tensor([s for _, s in both]), torch.tensor([t for t, _ in both])
+        options["weights"] = None if hyper["hybrid"] == "adaptive" else tuple(hyper["hybrid"])
+    early = int(hyper["strategy"] == "bayesian")
+    values = []
+    for i in range(len(inputs["student_logits"])):
+        answers = [(inputs[f"{net}_labels"][i] != -100).nonzero().flatten() for net in NETS]
+        number = _answer_groups(inputs, i, answers, bool(hyper["extended"]))
+        if early and any(len(at) and at[0] == 0 for at in answers):
+            # nothing predicts a sequence's first token
+            number = [torch.where(g > 0, g - 1, -1) for g in number]
+        rows = [at[g >= 0] for at, g in zip(answers, number, strict=True)]
+        logits, tokens = (
+            [inputs[f"{net}_{what}"][i][at - late] for net, at in zip(NETS, rows, strict=True)]
+            for what, late in (("logits", early), ("input_ids", 0))
+        )
+        kept = [g[g >= 0] for g in number]
+        values.append(gold(*logits, tuple(tokens), tuple(kept), **options))
+    loss = torch.stack(values).mean()
+    if hyper["ce_weight"]:
+        entropy = label_smoothing(
+            inputs["student_logits"][:, :-1].flatten(0, 1),
+            inputs["student_labels"][:, 1:].flatten(),
+            smoothing=0.0,
+        )
+        loss = loss + hyper["ce_weight"] * entropy
+    return {"loss": loss}
+
+
+def _answer_groups(inputs: Tensors, row: int, answers: list[Tensor], extended: bool) -> list[Tensor]:
+    """The group of each token of both answers: by bytes, or the k-th with the k-th; -1 where one side has none."""
+    if not extended:
+        shorter = min(map(len, answers))
+        return [torch.where(torch.arange(len(at)) < shorter, torch.arange(len(at)), -1) for at in answers]
+    sides = [
+        Spans(inputs[f"{net}_byte_offsets"][row][at].numpy(), np.zeros(len(at), np.int8))
+        for net, at in zip(NETS, answers, strict=True)
+    ]
+    first, second, count = groups(*sides, rest=True)
+    lone = [g for g in range(count) if not ((first == g).any() and (second == g).any())]
+    return [torch.from_numpy(np.where(np.isin(side, lone), -1, side)) for side in (first, second)]
 
 
 def _heads(inputs: Tensors, hyper: Hyper) -> tuple[Tensor, Head, Tensor, Head]:
@@ -385,6 +440,7 @@ _SUM: Hyper = {"temperature": "temperature", "reduction": "sum"}
 _ADAPTERS: dict[str, Adapter] = {
     "trl.generalized_jsd_loss": _trl,
     "trl.gold.generalized_jsd_loss(logits_are_probs)": _gold,
+    "trl.gold.uld": _gold_uld,
     "trl.chunked_divergence": _trl_chunked,
     "distillm.forward_kl": _forward,
     "distillm.reverse_kl": _simple("reverse_kl"),

@@ -230,7 +230,10 @@ def test_a_teacher_with_the_same_tokenizer_takes_the_old_way(
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"methods": ["token_kd"]}, "token_kd needs one vocabulary.*dskd, dskd_cma, mined, overlap, uld"),
+        (
+            {"methods": ["token_kd"]},
+            "token_kd needs one vocabulary.*dskd, dskd_cma, gold, mined, overlap, uld",
+        ),
         ({"methods": ["dist"]}, "dist needs one vocabulary"),
         ({"methods": ["dskd"], "sampling": {"by": "both"}}, "two tokenizers"),
     ],

@@ -23,6 +23,7 @@ from .dual_space import DualSpace, dual_space, projector_start
 from .fitnets import fitnets
 from .fsp import fsp
 from .ft import ft
+from .gold import gold
 from .gram_ot import centroid, gram_ot
 from .itrd import itrd_correlation, itrd_mutual
 from .kd import kd
@@ -88,6 +89,7 @@ __all__ = [
     "flat_cosine",
     "fsp",
     "ft",
+    "gold",
     "gram_ot",
     "hcl",
     "itrd_correlation",

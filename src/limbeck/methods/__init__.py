@@ -30,6 +30,7 @@ from .dskd_cma import DSKDCMA
 from .fitnets import FitNets
 from .fsp import FSP
 from .ft import FT
+from .gold import GOLD
 from .itrd import ITRD
 from .kd import KD
 from .label_smoothing import LabelSmoothing
@@ -116,6 +117,7 @@ METHODS: dict[str, type[Method]] = {
     "dskd": DSKD,
     "dskd_cma": DSKDCMA,
     "uld": ULD,
+    "gold": GOLD,
     "mined": MinED,
     "overlap": Overlap,
 }

@@ -73,6 +73,5 @@ class MinED(AlignedMethod):
             every = torch.arange(rows, device=batch.labels.device)
             return every, every
         a, b = batch.reading.pairs(self.alignment)
-        labels = batch.reading.labels[batch.reading.labels >= 0]
-        same = self.get_buffer("to_student")[labels[b]] == batch.labels[a]
+        same = self.get_buffer("to_student")[batch.reading.tokens[b]] == batch.labels[a]
         return a[same], b[same]
