@@ -26,6 +26,7 @@ _HOME = {
     "Run": "runs",
 }
 _ROOMS = (
+    "bayes",
     "data",
     "errors",
     "evaluation",

@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeVar
 import yaml
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
+from .bayesian import BayesConfig
 from .data import AugmentConfig, DataConfig
 from .data_free.config import DataFreeConfig
 from .errors import ConfigError, suggest
@@ -72,6 +73,34 @@ class TeacherConfig(Section):
     turns: TurnsConfig | None = Field(
         None, description="several runs that take turns, instead of run or model"
     )
+    runs: tuple[str, ...] = Field(
+        (), description="several runs that answer together, instead of run or model"
+    )
+    bayes: BayesConfig | None = Field(
+        None, description="make a trained network Bayesian as it is loaded: laplace, or dropout"
+    )
+    samples: int | None = Field(
+        None,
+        ge=0,
+        description="of a Bayesian teacher: networks averaged; null: as in its run; 0: the mean network",
+    )
+    calibrate: bool = Field(
+        False, description="divide its logits by the temperature that validation likes best"
+    )
+
+    @model_validator(mode="after")
+    def _together(self) -> TeacherConfig:
+        if self.runs and (self.run is not None or self.model is not None or self.turns is not None):
+            raise ValueError("give teacher.runs, or teacher.run, model or turns, not both")
+        if len(self.runs) == 1:
+            raise ValueError("teacher.runs is at least two; one is teacher.run")
+        if self.bayes is not None and (self.turns is not None or self.runs):
+            raise ValueError("teacher.bayes is for one network: teacher.run or teacher.model")
+        if self.bayes is not None and self.bayes.name not in ("laplace", "dropout"):
+            raise ValueError(
+                f"{self.bayes.name} cannot be had from a trained network: train a run with bayes: {self.bayes.name}"
+            )
+        return self
 
     @model_validator(mode="after")
     def _turns_alone(self) -> TeacherConfig:
@@ -101,6 +130,13 @@ class TeacherConfig(Section):
         return self
 
 
+class TemperedConfig(Section):
+    """A temperature for each side: logits are divided by it, and the method's terms count with their product."""
+
+    teacher: float = Field(1.0, gt=0, description="divides the logits of each of the teacher's networks")
+    student: float = Field(1.0, gt=0, description="divides the student's logits")
+
+
 class MethodConfig(Section):
     """A method, its weight and its options. Options may also stand beside the name."""
 
@@ -108,6 +144,12 @@ class MethodConfig(Section):
     weight: float | None = Field(None, ge=0, description="factor on the method's terms; null: its default")
     schedule: dict[str, Ramp] = Field(default_factory=dict, description="ramps for weight or numeric options")
     standardise: bool = Field(False, description="standardise both networks' logits before this method")
+    tempered: TemperedConfig | None = Field(
+        None, description="unlike temperatures of both sides, before the method's own"
+    )
+    mixing: float | None = Field(
+        None, ge=0, le=1, description="weight of this method, 1 - mixing being that of cross-entropy"
+    )
     options: dict[str, Any] = Field(default_factory=dict)
 
     @model_validator(mode="before")
@@ -121,6 +163,14 @@ class MethodConfig(Section):
             options = value.get("options") or {}
             return {**known, "options": {**options, **rest} if isinstance(options, Mapping) else options}
         return value
+
+    @model_validator(mode="after")
+    def _one_weight(self) -> MethodConfig:
+        if self.mixing is not None and (self.weight is not None or "weight" in self.schedule):
+            raise ValueError("mixing is the weight: leave weight out")
+        if self.standardise and self.tempered is not None:
+            raise ValueError("standardised logits forget a temperature before: set the method's own instead")
+        return self
 
 
 class SamplerConfig(Section):
@@ -224,7 +274,7 @@ class RunConfig(Section):
         ...     parse({"studnet": "resnet8"})
         ... except ConfigError as error:
         ...     print(str(error).splitlines()[2].strip())
-        studnet: unknown key, nearest is 'student' (all: augment, data, ...
+        studnet: unknown key, nearest is 'student' (all: augment, bayes, ...
     """
 
     name: str | None = None
@@ -239,6 +289,9 @@ class RunConfig(Section):
     methods: tuple[MethodConfig, ...] = ()
     label_weight: float | None = Field(None, ge=0, description="weight of cross-entropy; null: the method's")
     data_free: DataFreeConfig | None = Field(None, description="distillation without data; null: with data")
+    bayes: BayesConfig | None = Field(
+        None, description="train a distribution over networks; null: one network"
+    )
     sampling: SamplingConfig | None = Field(None, description="texts that the models write; null: the data's")
     train: TrainConfig = TrainConfig()
     latency: bool = Field(True, description="time the student at the end, about a second")
@@ -269,12 +322,23 @@ class RunConfig(Section):
             return {**value, "data": {**data, "split_seed": value.get("seed", 0)}}
         return value
 
+    @model_validator(mode="after")
+    def _mixed(self) -> RunConfig:
+        mixed = [method.name for method in self.methods if method.mixing is not None]
+        if mixed and (len(self.methods) > 1 or self.label_weight is not None):
+            raise ValueError(
+                f"mixing of {mixed[0]} shares out all weight: no label_weight, no further method"
+            )
+        return self
+
     @property
     def label(self) -> str:
         """What reports call the method: its title or name, several joined by +, or ``scratch``."""
         names = [method.name.removeprefix(OBJECT) for method in self.methods]
         if self.data_free is not None:
             names.insert(0, self.data_free.label)
+        if self.bayes is not None:
+            names.insert(0, self.bayes.name)
         return self.title or "+".join(names) or "scratch"
 
 

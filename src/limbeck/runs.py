@@ -164,7 +164,8 @@ class Run:
             RunError: the run is not finished.
             CheckpointError, ModelError: the weights are damaged or do not fit.
         """
-        from .config import ModelConfig
+        from .bayes import BayesConfig, Posterior, posterior
+        from .config import ModelConfig, check
         from .training.checkpoint import fill, load_weights
         from .training.networks import make
 
@@ -174,5 +175,7 @@ class Run:
         if model is None:
             network = ModelConfig(name=card["model"]["name"], options=card["model"]["options"])
             model = make(network, classes=len(card["classes"]), inputs=self.inputs(), allow_code=allow_code)
+        if (bayes := card.get("bayes")) is not None and not isinstance(model, Posterior):
+            model = posterior(check(BayesConfig, bayes, f"bayes of {self.path / 'model.json'}"), model)
         fill(model, weights, path)
         return model.eval()

@@ -205,7 +205,7 @@ class Grid:
         run = self._base(place, network, self.study.teacher.set)
         run = merge(run, own)
         run |= {"methods": own.get("methods", []), "label_weight": own.get("label_weight")}
-        run |= {"teacher": None, "data_free": None}
+        run |= {"teacher": None, "data_free": None, "bayes": own.get("bayes")}
         if needs := _needs(run["methods"], f"teacher {network.name}"):
             raise ConfigError(
                 f"the teacher {network.name} would need a teacher", got=", ".join(sorted(needs)),

@@ -8,6 +8,7 @@ from ..signals import Batch, Signals
 from .calls import Calls
 from .live import Inputs, LiveTeacher
 from .memory import MemoryTeacher
+from .posterior import PosteriorTeacher
 from .turns import AlternatingTeacher
 
 
@@ -26,4 +27,12 @@ class Teacher(Protocol):
         ...
 
 
-__all__ = ["AlternatingTeacher", "Calls", "Inputs", "LiveTeacher", "MemoryTeacher", "Teacher"]
+__all__ = [
+    "AlternatingTeacher",
+    "Calls",
+    "Inputs",
+    "LiveTeacher",
+    "MemoryTeacher",
+    "PosteriorTeacher",
+    "Teacher",
+]

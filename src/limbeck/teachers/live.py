@@ -45,6 +45,9 @@ class LiveTeacher:
         renormalise: convert instead of letting the guard refuse.
         name: what reports call it.
 
+    Attributes:
+        temperature: divides its logits, for a teacher that was calibrated.
+
     Example:
         >>> teacher = LiveTeacher(nn.Linear(4, 3), Classification(classes=3))
         >>> signals = teacher.signals(Batch(torch.zeros(2, 4), torch.zeros(2).long(), torch.arange(2)))
@@ -68,6 +71,7 @@ class LiveTeacher:
         self.task, self.expects, self.feeds, self.name = task, expects, feeds, name
         self.capabilities = self.capabilities | task.gives
         self.renormalise = renormalise
+        self.temperature = 1.0
         self.taps = Taps()
         self._answers: dict[Hashable, Any] = {}
         self._scale: Tensor | None = None
@@ -102,8 +106,18 @@ class LiveTeacher:
         return self._answer(batch)
 
     def _answer(self, batch: Batch) -> Signals:
-        if self._scale is not None and self._shift is not None:
-            batch = replace(batch, inputs=batch.inputs * self._scale + self._shift)
+        batch = replace(batch, inputs=self.as_fed(batch.inputs))
+        signals = self._asked(batch)
+        if self.temperature != 1:
+            signals.logits = signals.logits / self.temperature
+        return signals
+
+    def as_fed(self, inputs: Any) -> Any:
+        """Inputs of the data in the normalisation that the network was trained with."""
+        return inputs if self._scale is None or self._shift is None else inputs * self._scale + self._shift
+
+    def _asked(self, batch: Batch) -> Signals:
+        """What the network says of inputs in its own normalisation."""
         return self.task.signals(self.task.call(self.model, batch))
 
     def on(self, step: int) -> AbstractContextManager[None]:
@@ -118,6 +132,10 @@ class LiveTeacher:
     def fingerprint(self) -> str:
         """SHA-256 over the weights, so that a resumed run can tell that its teacher is the same."""
         return fingerprint(self.model.state_dict())
+
+    def forget(self) -> None:
+        """Drop what is remembered, because the teacher changed."""
+        self._answers.clear()
 
     def remember(self, key: Hashable, ask: Callable[[], T]) -> T:
         """The answer known by this key, asked the first time; a frozen teacher does not change its mind."""

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from ..bayes.base import mixture
 from ..errors import ConfigError, ModelError, suggest
 from ..losses import standardise
 from ..methods.base import Ask, Method, Setting, Term, Terms, overrides
@@ -28,12 +29,15 @@ class Use(NamedTuple):
         schedule: ramps for ``weight`` and for numeric options, by name.
         standardise: whether the method sees standardised logits of both networks; the raw ones are then in
             ``extra["raw"]``.
+        tempered: temperatures of teacher and student, by which logits are divided before the method sees them; its
+            terms count with their product.
     """
 
     method: Method
     weight: float
     schedule: Mapping[str, Ramp] = {}
     standardise: bool = False
+    tempered: tuple[float, float] | None = None
 
 
 class Learner(nn.Module):
@@ -74,13 +78,19 @@ class Learner(nn.Module):
         self.weights = [use.weight for use in uses]
         self.schedules = [dict(use.schedule) for use in uses]
         self.standardised = [use.standardise for use in uses]
+        self.tempered = [use.tempered for use in uses]
         self.label_weight, self.epochs, self.epoch, self.step = label_weight, epochs, 0.0, 0
         self.taps = Taps()
         self._compiled: Callable[[Tensor], Any] | None = None
-        for method, schedule, standard in zip(
-            self._methods(), self.schedules, self.standardised, strict=True
+        for method, schedule, standard, tempered in zip(
+            self._methods(), self.schedules, self.standardised, self.tempered, strict=True
         ):
             _check(method, schedule)
+            if tempered is not None and "logits" not in method.needs:
+                raise ConfigError(
+                    f"{method.name} compares no logits that could be tempered",
+                    fix="leave tempered out of its entry",
+                )
             if standard and "logits" not in method.needs:
                 raise ConfigError(
                     f"{method.name} compares no logits that could be standardised",
@@ -235,6 +245,13 @@ class Learner(nn.Module):
                     replace(x, extra={**x.extra, "second": other})
                     for x, other in zip((s, t), seconds[i], strict=True)
                 )
+            factor = 1.0
+            if (both := self.tempered[i]) is not None:
+                s, t, factor = (
+                    _tempered(s, both[1]),
+                    None if t is None else _tempered(t, both[0]),
+                    both[0] * both[1],
+                )
             if (method.across_batch or known is not None) and world() > 1:
                 s, t, b = _gathered(method, s, t, b)
                 known = None if known is None else gather(known.to(torch.uint8)).bool()
@@ -245,7 +262,7 @@ class Learner(nn.Module):
             for name, term in (method.initial if starting else method)(s, t, b).items():
                 label = self.labels[i]
                 key = label if name == method.name else f"{label}.{name}"
-                terms[key] = term if starting else Term(term.value, weight * term.weight)
+                terms[key] = term if starting else Term(term.value, factor * weight * term.weight)
         return terms
 
 
@@ -282,6 +299,22 @@ def _answered(
     mixing = None if rows.mixing is None else rows.mixing[known]
     batch = Batch(rows.inputs, rows.labels[known], rows.ids[known], rows.epoch, mixed, mixing)
     return of(student), of(teacher), batch
+
+
+def _tempered(signals: Signals, temperature: float) -> Signals:
+    """The same with logits divided by a temperature, those of a second batch too.
+
+    Of a Bayesian teacher each network's logits are, before their probabilities are averaged.
+    """
+    if temperature == 1:
+        return signals
+    extra: dict[str, Any] = {
+        n: _tempered(x, temperature) if isinstance(x, Signals) else x for n, x in signals.extra.items()
+    }
+    samples: Any = extra.pop("samples", None)
+    if samples is None:
+        return replace(signals, logits=signals.logits / temperature, extra=extra)
+    return replace(signals, logits=mixture((samples / temperature).log_softmax(2)), extra=extra)
 
 
 def _standardised(signals: Signals) -> Signals:

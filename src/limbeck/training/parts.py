@@ -30,6 +30,7 @@ from .gather import rank, world
 from .guards import Guard, inspect
 from .learner import Learner, Use
 from .networks import feeds, make
+from .posteriors import prepare
 from .remembering import affordable, remember
 from .teaching import teacher_from
 from .trainer import accelerator
@@ -95,7 +96,8 @@ class Parts:
         self.accelerator = accelerator(config.train)
         self.memory_format = torch.channels_last if config.train.channels_last else None
         self.learner = self._learner(student, methods, allow_code)
-        self.teacher: Teacher | None = self._teacher(teacher, allow_code)
+        self.teacher: Teacher | None = None
+        self.teacher = self._teacher(teacher, allow_code)
         self.loader = self._loader(self.data.train, train=True)
         self._fit_taps(allow_code)
 
@@ -142,13 +144,17 @@ class Parts:
         uses = [
             Use(
                 method,
-                method.weight if entry.weight is None else entry.weight,
+                _weight(method, entry),
                 entry.schedule,
                 entry.standardise,
+                None if entry.tempered is None else (entry.tempered.teacher, entry.tempered.student),
             )
             for method, entry in zip(chosen, entries, strict=True)
         ]
         label_weight = config.label_weight
+        mixing = entries[0].mixing if entries else None
+        if mixing is not None:
+            label_weight = 1 - mixing
         if label_weight is None:
             label_weight = chosen[0].label_weight if len(chosen) == 1 else 1.0
         if not label_weight and not any(
@@ -176,7 +182,11 @@ class Parts:
         else:
             return None
         live = live.to(self.accelerator.device, self.memory_format)
-        if config.teacher is None or config.teacher.cache == "none":
+        if config.teacher is None:
+            return live
+        self.teacher = live
+        prepare(self, live, config.teacher)
+        if config.teacher.cache == "none":
             return live
         return remember(self, live, config.teacher)
 
@@ -405,6 +415,12 @@ def _load(config: RunConfig) -> Data:
             fix="hand it over again: limbeck.resume(path, data=...); the network is limbeck.Run(path).student()",
         )
     return load(config.data)
+
+
+def _weight(method: Method, entry: MethodConfig) -> float:
+    if entry.mixing is not None:
+        return entry.mixing
+    return method.weight if entry.weight is None else entry.weight
 
 
 def _resolved(config: RunConfig) -> list[Method]:

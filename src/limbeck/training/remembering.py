@@ -16,6 +16,7 @@ from ..data.assembly import stratified
 from ..data.streams import generator
 from ..errors import BudgetError, CheckpointError, ConfigError
 from ..teachers import LiveTeacher, MemoryTeacher
+from ..teachers.posterior import PosteriorTeacher
 from .checkpoint import load_weights, save_weights
 from .evaluate import predict
 from .gather import rank, world
@@ -77,6 +78,12 @@ def remember(parts: Parts, live: LiveTeacher, config: TeacherConfig) -> MemoryTe
         raise ConfigError(
             f"{cache} keeps logits only, but {names} needs {', '.join(sorted(missing))}",
             fix="set teacher.cache=none" + (" and no teacher.budget" if config.budget else ""),
+        )
+    apart = [t for t in parts.learner.tempered if t is not None and t[0] != 1]
+    if apart and isinstance(live, PosteriorTeacher) and live.gives_samples:
+        raise ConfigError(
+            f"{cache} keeps the averaged answer, but tempered divides each network's logits before",
+            fix="set teacher.cache=none, tempered.teacher=1, or teacher.samples=0",
         )
     if parts.bought is None and config.cache == "memory":
         return MemoryTeacher(live, len(train), lambda: parts.teacher_logits(train))

@@ -20,6 +20,7 @@ from ..methods.base import Method
 from ..models.lora import adapted, best_file, merged, save_adapter, trained
 from ..runs import Run
 from ..teachers import LiveTeacher
+from .bayes import BayesParts
 from .checkpoint import fill, load_weights, save_weights
 from .data_free import DataFreeParts
 from .gather import rank, world
@@ -76,6 +77,8 @@ def execute(
 
 def assemble(config: RunConfig, *, data: Data | None = None, **given: Any) -> Parts:
     """The parts of a run, of images, masks, text or several modalities; arguments as ``execute``."""
+    if config.bayes is not None:
+        return BayesParts(config, data=data, **given)
     if config.data_free is not None:
         return DataFreeParts(config, data=data, **given)
     textual = config.data.name == "text" if data is None else isinstance(data, TextData)
@@ -158,6 +161,7 @@ def score(
             "label_weight": None,
             "sampling": None,
             "data_free": None,
+            "bayes": None,
         }
     )
     student = run.student(checkpoint, allow_code=allow_code)
@@ -362,6 +366,7 @@ class Session:
                     "path": None if config.teacher is None else config.teacher.run,
                     "cache": "none" if config.teacher is None else config.teacher.cache,
                     "exact_views": self.parts.exact_views,
+                    "temperature": live.temperature,
                     "calls": asdict(self.parts.calls),
                 },
                 "precision": self.parts.accelerator.mixed_precision.replace("no", "fp32"),
