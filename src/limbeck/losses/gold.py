@@ -85,7 +85,8 @@ def gold(
                 expected="one token and one group for each row",
             )
         precise = logits.to(torch.promote_types(logits.dtype, wide(student).dtype))
-        sides.append(_merged(precise / temperature, ids, group, merge == "bayesian"))
+        tempered = precise if temperature == 1 else precise / temperature
+        sides.append(_merged(tempered, ids, group, merge == "bayesian"))
     q, p = sides
     if len(q) != len(p):
         raise ShapeError(
@@ -104,16 +105,18 @@ def _merged(logits: Tensor, tokens: Tensor, groups: Tensor, last: bool) -> Tenso
     """What each group says, ``(G, V)``: probabilities of its last or first token, times those of its others."""
     inside = (groups >= 0).nonzero().squeeze(1)
     group, count = groups[inside], int(groups.max().item()) + 1 if len(groups) else 0
-    log = torch.log_softmax(logits[inside], 1)
-    rows = torch.arange(len(inside), device=log.device)
-    base = torch.full((count,), -1, device=log.device)
+    p = torch.softmax(logits if len(inside) == len(logits) else logits[inside], 1)
+    rows = torch.arange(len(inside), device=p.device)
+    base = torch.full((count,), -1, device=p.device)
     base = base.scatter_reduce(0, group, rows, "amax" if last else "amin", include_self=False)
     if (base < 0).any():
         raise ShapeError("a group has tokens on one side only", got=f"group {int((base < 0).nonzero()[0])}")
-    written = log.gather(1, tokens[inside, None]).squeeze(1).clamp(min=math.log(FLOOR))
-    others = torch.zeros(count, dtype=log.dtype, device=log.device)
+    if count == len(inside):
+        return p[base]
+    written = p.gather(1, tokens[inside, None]).squeeze(1).clamp(min=FLOOR).log()
+    others = torch.zeros(count, dtype=p.dtype, device=p.device)
     others = others.index_add(0, group, written.masked_fill(rows == base[group], 0.0))
-    return (log[base] + others[:, None]).exp()
+    return p[base] * others[:, None].exp()
 
 
 def _by_rank(q: Tensor, p: Tensor) -> Tensor:
