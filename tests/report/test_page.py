@@ -46,6 +46,20 @@ def test_generated_images_are_shown_and_damaged_ones_refused(tmp_path: Path) -> 
         render(read_all([path]))
 
 
+def test_responses_stand_side_by_side_and_cannot_break_the_page(tmp_path: Path) -> None:
+    for label, text in (("scratch", "4"), ("kd", " 5")):
+        row = {"prompt": "2 + 3 = <b>", "reference": "5", "student": text, "teacher": "5", "before": ""}
+        (run(tmp_path, label, steps=20) / "responses.jsonl").write_text(json.dumps(row) + "\n")
+    page = render(read_all([tmp_path]))
+    assert "2 + 3 = &lt;b&gt;" in page
+    table = page[page.index('class="responses"') :].partition("</details>")[0]
+    rows = [words(row).split() for row in re.split("<tr[^>]*>", table)[1:]]
+    assert rows == [
+        ["Reference", "5"], ["Teacher", "5", "✓"], ["Student", "before", "nothing"],
+        ["From", "scratch", "4"], ["KD", "5", "✓"],
+    ]  # fmt: skip
+
+
 def test_one_file_is_written_and_equal_records_give_equal_pages(tmp_path: Path) -> None:
     runs = [run(tmp_path / "runs", label, steps=20) for label in ("bickd", "scratch")]
     first = write(runs, tmp_path / "a" / "page.html", title="Title")

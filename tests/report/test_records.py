@@ -83,6 +83,8 @@ DAMAGE: list[tuple[str, Callable[[Path], object], str]] = [
         lambda p: p.write_text('{"last": {"test": {"accuracy": "high"}}}'),
         "last.test.accuracy",
     ),
+    ("responses.jsonl", lambda p: p.write_text('{"prompt": "a"}'), "line 1 is no prompt with its responses"),
+    ("responses.jsonl", lambda p: p.write_text('\n["a"'), "line 2 is no prompt"),
     ("guards.json", lambda p: p.write_text('[{"ok": true}]'), "name: Field required"),
     ("guards.json", lambda p: p.write_text("{}"), "not a JSON list"),
     ("evaluation.npz", Path.unlink, "missing"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,8 @@ from limbeck.config import parse
 from limbeck.data import DataConfig, load
 from limbeck.data.text import read_tokenizer
 from limbeck.errors import ConfigError, DataError, GuardError, ModelError
-from limbeck.training.session import execute, score
+from limbeck.evaluation.responses import respond
+from limbeck.training.session import assemble, execute, score
 from limbeck.training.trainer import RunInterrupted, Trainer
 
 GPT: dict[str, Any] = {"n_positions": 32, "resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
@@ -308,10 +310,23 @@ def test_the_command_line(text: dict[str, Any], teacher: Run, tmp_path: Path) ->
     assert "perplexity" in done.stdout
     assert "exact match of responses" in done.stdout
     assert "projectors between widths 8 and 16" in done.stdout
+    rows = [json.loads(line) for line in (tmp_path / "run" / "responses.jsonl").read_text().splitlines()]
+    assert len(rows) == 9
+    first = assemble(config(text, tmp_path / "none")).learner.student
+    prompts = [row["prompt"] for row in rows]
+    assert [row["before"] for row in rows] == respond(
+        first, read_tokenizer(text["tokenizer"]), prompts, new_tokens=6
+    )
     for words in (("evaluate", tmp_path / "run"), ("report", tmp_path / "run", "-o", tmp_path / "page.html")):
         done = limbeck(*words)
         assert done.returncode == 0, done.stderr
-    assert "dskd.teacher_space" in (tmp_path / "page.html").read_text()
+        if words[0] == "evaluate":
+            assert "Rouge-L of responses" in done.stdout
+            assert re.search(rf"prompt +{re.escape(prompts[0].strip())}\nreference +", done.stdout)
+            assert f"student, before  {rows[0]['before'].strip()}".rstrip() in done.stdout
+    page = (tmp_path / "page.html").read_text()
+    assert "dskd.teacher_space" in page
+    assert "Student before" in page
     for command, *options in (
         ("layers",),
         ("export", "--onnx"),
@@ -321,8 +336,6 @@ def test_the_command_line(text: dict[str, Any], teacher: Run, tmp_path: Path) ->
         refused = CliRunner().invoke(app, [command, str(tmp_path / "run"), *options])
         assert isinstance(refused.exception, ConfigError)
         assert "needs a student of images" in str(refused.exception)
-    rows = [json.loads(line) for line in (tmp_path / "run" / "responses.jsonl").read_text().splitlines()]
-    assert len(rows) == 9
     shown = limbeck(
         "generate", tmp_path / "run", "-p", rows[0]["prompt"], "-p", rows[1]["prompt"], "--new-tokens", 6
     )

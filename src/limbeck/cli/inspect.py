@@ -12,8 +12,14 @@ if TYPE_CHECKING:
     from ..runs import Run
 
 
+EXAMPLES = 3
+WRITERS = {"student": "student, last", "before": "student, before"}
+"""What a key of ``responses.jsonl`` is called."""
+
+
 def evaluate(path: Path, split: str, checkpoint: str, allow_code: list[str]) -> None:
     """Score a finished run's student again and print the numbers."""
+    from ..report.records import read_responses
     from ..runs import Run
     from ..training.session import score
     from .tables import scores
@@ -25,6 +31,10 @@ def evaluate(path: Path, split: str, checkpoint: str, allow_code: list[str]) -> 
     scores(f"{run.path.name}: {checkpoint} epoch, float32", {split: found})
     if run.info.get("teacher") and "agreement" not in found:
         print("Its teacher is not where it was, so nothing is said about agreement.")
+    for row in read_responses(run.path)[:EXAMPLES] if split == "test" else ():
+        print()
+        for key, text in row.items():
+            print(f"{WRITERS.get(key, key):<15}  {text.strip()}")
 
 
 def robust(path: Path, checkpoint: str, images: int, allow_code: list[str]) -> None:

@@ -24,7 +24,22 @@ if TYPE_CHECKING:
 
 TEMPLATES = Path(__file__).parent / "templates"
 MARKS = {"o": "●", "s": "■", "^": "▲", "D": "◆", "v": "▼", "P": "✚", "X": "✖", "p": "⬟"}
-BEST = ("miou", "ccc", "accuracy", "agreement", "nll", "ece", "scratch", "kd")
+SHOWN = 8
+"""Prompts whose responses are shown."""
+BEST = (
+    "miou",
+    "ccc",
+    "exact_match",
+    "error_rate",
+    "rouge_l",
+    "perplexity",
+    "accuracy",
+    "agreement",
+    "nll",
+    "ece",
+    "scratch",
+    "kd",
+)
 
 
 def write(runs: Sequence[Path | str], out: Path | str, title: str = "Limbeck report") -> Path:
@@ -120,6 +135,7 @@ def _group(group: Group, key: str) -> dict[str, Any]:
         "learning": figures.learning(group, counted, looks, key),
         "learning_unfinished": not group.counted,
         "generated": figures.generated(group, key),
+        "responses": _responses(group),
         "calibration": figures.calibration(group, rows, looks, key),
         "fidelity": fidelity,
         "fidelity_top": fidelity_top,
@@ -127,6 +143,31 @@ def _group(group: Group, key: str) -> dict[str, Any]:
         "columns_top": columns_top,
         "cost": figures.cost(rows, looks, key),
     }
+
+
+def _responses(group: Group) -> list[dict[str, Any]]:
+    """What was written to the first test prompts, one line for each writer: first seed of each method."""
+    firsts = [record for label in group.labels if (record := group.of(label)[0]).responses]
+    blocks: dict[tuple[str, str], dict[str, str]] = {}
+    for record in firsts:
+        for row in record.responses[:SHOWN]:
+            lines = blocks.setdefault((row["prompt"], row["reference"]), {})
+            for key, name in (("teacher", "Teacher"), ("before", "Student before")):
+                if key in row:
+                    lines.setdefault(name, row[key])
+            lines[title(record.run.label, [record])] = row["student"]
+    order = ("Teacher", "Student before")
+    return [
+        {
+            "prompt": prompt,
+            "reference": reference,
+            "lines": [
+                (name, lines[name], lines[name].strip() == reference.strip())
+                for name in sorted(lines, key=lambda n: order.index(n) if n in order else len(order))
+            ],
+        }
+        for (prompt, reference), lines in list(blocks.items())[:SHOWN]
+    ]
 
 
 def _mark(look: Any) -> tuple[int, str]:

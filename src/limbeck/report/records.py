@@ -23,6 +23,7 @@ Array = NDArray[Any]
 T = TypeVar("T", bound=BaseModel)
 
 MOST_PICTURES = 12
+MOST_RESPONSES = 50
 PNG = b"\x89PNG\r\n\x1a\n"
 
 _LEAVE = "restore the file from a copy, or leave the run out"
@@ -135,6 +136,8 @@ class Record:
         arrays: ``evaluation.npz`` of a finished run, else empty.
         pictures: PNG files of the run, by name, as base64; at most ``MOST_PICTURES``, evenly spaced.
         caption: how to read them.
+        responses: of a finished run on text, what was written to the first test prompts: ``prompt``, ``reference``,
+            ``student``, and ``teacher`` and ``before`` where there are any; at most ``MOST_RESPONSES``.
     """
 
     path: Path
@@ -149,6 +152,7 @@ class Record:
     arrays: dict[str, Array]
     pictures: tuple[tuple[str, str], ...] = ()
     caption: str = ""
+    responses: tuple[dict[str, str], ...] = ()
 
     @property
     def finished(self) -> bool:
@@ -207,7 +211,30 @@ def read(path: Path | str) -> Record:
         caption=_text(path / "pictures" / "caption.txt")
         if (path / "pictures" / "caption.txt").is_file()
         else "",
+        responses=read_responses(path) if finished else (),
     )
+
+
+def read_responses(folder: Path) -> tuple[dict[str, str], ...]:
+    """The first rows of ``responses.jsonl`` of a run; none where it has none.
+
+    Raises:
+        RunError: a line is no JSON object of texts.
+    """
+    file, found = folder / "responses.jsonl", []
+    if not file.is_file():
+        return ()
+    for number, line in enumerate(_text(file).split("\n")[:MOST_RESPONSES], 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError):
+            row = None
+        if not isinstance(row, dict) or not {"prompt", "reference", "student"} <= row.keys():
+            raise _damaged(file, f"line {number} is no prompt with its responses", _LEAVE)
+        found.append({str(key): str(value) for key, value in row.items()})
+    return tuple(found)
 
 
 def _pictures(folder: Path) -> tuple[tuple[str, str], ...]:

@@ -13,7 +13,10 @@ from .records import Measured, Record, Taught, number
 
 Moment = Literal["last", "best"]
 
-METRICS = ("miou", "ccc", "accuracy", "top5", "agreement", "nll", "ece", "class_orthogonality")
+METRICS = (
+    "miou", "ccc", "accuracy", "top5", "agreement", "nll", "ece", "class_orthogonality",
+    "perplexity", "exact_match", "error_rate", "rouge_l",
+)  # fmt: skip
 COSTS = ("parameters", "flops", "latency_ms_1", "latency_ms_256")
 
 
@@ -28,9 +31,10 @@ class Row:
         role: a student, or the teacher that the students are measured against.
         moment: the student of the last epoch, or of the epoch that was best on validation.
         records: the runs behind the numbers, by seed; for a teacher its own run, if that was read.
-        values: mean with 95 % interval over seeds of ``accuracy``, ``agreement``, ``top5``, ``ece`` (fractions),
-            ``nll`` (nats), ``class_orthogonality`` (mean off-diagonal cosine), ``parameters``, ``flops``,
-            ``latency_ms_1``, ``latency_ms_256`` and ``seconds`` (training); what was not measured is absent.
+        values: mean with 95 % interval over seeds of ``accuracy``, ``agreement``, ``top5``, ``ece``, ``exact_match``,
+            ``error_rate``, ``rouge_l`` (fractions), ``nll`` (nats), ``perplexity``, ``class_orthogonality`` (mean
+            off-diagonal cosine), ``parameters``, ``flops``, ``latency_ms_1``, ``latency_ms_256`` and ``seconds``
+            (training); what was not measured is absent.
         verdicts: on accuracy (mIoU of masks), paired by seed, by baseline label (``scratch``, ``kd``).
         failed: seeds whose accuracy is not finite.
     """

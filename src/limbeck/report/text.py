@@ -50,6 +50,14 @@ class Sentence(NamedTuple):
 COLUMNS = (
     Column("ccc", "CCC", "mean concordance correlation with the targets of the test split", True),
     Column("miou", "mIoU, %", "mean over classes of intersection over union, on the test split", True),
+    Column("exact_match", "Exact match, %", "responses to test prompts that are the reference", True),
+    Column(
+        "error_rate", "Word errors, %", "edits per word of the reference, in responses to test prompts", False
+    ),
+    Column(
+        "rouge_l", "Rouge-L, %", "longest common subsequence with the reference, mean over test prompts", True
+    ),
+    Column("perplexity", "Perplexity", "per supervised token of the test split", False),
     Column("accuracy", "Accuracy, %", "on the test split; ± is half of the 95 % interval over seeds", True),
     Column(
         "agreement", "Agreement, %", "test images on which student and teacher predict the same class", True
@@ -257,6 +265,10 @@ _FORMATS: dict[str, Callable[[Interval], str]] = {
     "agreement": percent,
     "nll": lambda interval: _spread(interval, 3),
     "ece": percent,
+    "perplexity": lambda interval: _spread(interval, 3),
+    "exact_match": percent,
+    "error_rate": percent,
+    "rouge_l": percent,
     "parameters": lambda interval: count(interval.mean),
     "seconds": lambda interval: significant(interval.mean),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from ..data.text import TokenLoader, TokenViews
 from ..errors import ConfigError
 from ..evaluation.language import Sums
 from ..evaluation.responses import respond, response_metrics
+from ..files import write_json
 from ..methods import METHODS
 from ..methods.base import Method, Setting
 from ..models.lora import adapted, base_fingerprint
@@ -33,6 +35,8 @@ from .gather import rank, world
 from .learner import Learner
 from .parts import Findings, Parts
 
+BEFORE, EXAMPLES = "before.json", 50
+"""What a student wrote to the first test prompts before it learned, and to how many at most."""
 NOTHING = Layout((), (), None, None)
 """Language models are not tapped: methods read hidden states and heads."""
 
@@ -201,11 +205,13 @@ class LanguageParts(Parts):
         """Scores, and how near responses to the first prompts come."""
         return self.scores(model, name) | self._answers(model, name)[1]
 
-    def _answers(self, model: nn.Module, name: str) -> tuple[list[str], dict[str, float]]:
+    def _answers(
+        self, model: nn.Module, name: str, count: int | None = None
+    ) -> tuple[list[str], dict[str, float]]:
         """What a network writes after the first prompts of a split, and how near it comes."""
         data = self.config.data
         split: Any = getattr(self.data, name)
-        pairs = split.texts[: data.responses]
+        pairs = split.texts[: data.responses if count is None else count]
         if not pairs:
             return [], {}
         tokenizer, live = self.data.tokenizer, self.live
@@ -214,6 +220,14 @@ class LanguageParts(Parts):
         prompts = [split.pair(i, tokenizer)[0] for i in range(len(pairs))]
         written = respond(model, tokenizer, prompts, new_tokens=data.new_tokens)
         return written, response_metrics(written, [reference for _, reference in pairs])
+
+    def begin(self, folder: Path) -> None:
+        student = self.learner.student
+        if count := min(self.config.data.responses, EXAMPLES):
+            training = student.training
+            texts = self._answers(student.eval(), "test", count)[0]
+            student.train(training)
+            write_json(folder / BEFORE, texts)
 
     def examine(self, student: nn.Module) -> Findings:
         """Both models token by token on the test split, and the responses that were asked for."""
@@ -231,6 +245,9 @@ class LanguageParts(Parts):
             {"prompt": pair[0], "reference": pair[1], **dict(zip(found, texts, strict=True))}
             for pair, *texts in zip(split.texts, *(written for _, written in found.values()), strict=False)
         ]
+        if self.folder is not None and (self.folder / BEFORE).is_file():
+            for row, text in zip(rows, json.loads((self.folder / BEFORE).read_text()), strict=False):
+                row["before"] = text
         scores = {name: metrics for name, (metrics, _) in found.items()}
         return Findings(scores["student"], scores.get("teacher"), {}, tuple(rows))
 

@@ -396,6 +396,9 @@ class Parts:
             classification_arrays(logits, labels, teacher),
         )
 
+    def begin(self, folder: Path) -> None:
+        """Write what can only be known before the student learns; one process asks, and only at a new run's start."""
+
     def accompany(self, folder: Path) -> None:
         """Write what the student cannot be used without, beside its weights."""
 

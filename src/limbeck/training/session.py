@@ -166,7 +166,7 @@ def score(
     )
     student = run.student(checkpoint, allow_code=allow_code)
     parts = assemble(config, student=student, allow_code=allow_code)
-    return parts.scores(student.to(parts.accelerator.device), split)
+    return parts.final(student.to(parts.accelerator.device), split)
 
 
 def _there(teacher: TeacherConfig | None) -> bool:
@@ -204,6 +204,8 @@ class Session:
             keep(self.parts, self.record.path / "answers.safetensors", resume)
             if not resume:
                 self._guard(on_guards)
+                if main:
+                    self.parts.begin(self.record.path)
             trainer = Trainer(
                 self.config.train,
                 self.parts.procedure(),
