@@ -333,6 +333,35 @@ def test_kronecker_laplace_is_exact_for_one_sample_and_the_published_product_for
     torch.testing.assert_close(many.variance(points).double(), expected, rtol=1e-3, atol=1e-5)
 
 
+def waves(*shape: int) -> Tensor:
+    return (torch.arange(math.prod(shape)) * 0.7).sin().view(shape)
+
+
+@pytest.mark.parametrize(
+    ("structure", "proba"),
+    [
+        (
+            "full",
+            [[0.115272, 0.444191, 0.440536], [0.165678, 0.23678, 0.597542], [0.112225, 0.440868, 0.446907]],
+        ),
+        (
+            "diag",
+            [[0.092749, 0.444915, 0.462336], [0.134377, 0.208941, 0.656682], [0.089935, 0.440374, 0.46969]],
+        ),
+    ],
+)
+def test_probabilities_are_those_of_laplace_torch(structure: str, proba: list[list[float]]) -> None:
+    """Numbers of laplace-torch 0.2.2.2: last layer, prior precision 0.7, glm, probit."""
+    net = nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 3))
+    for p in net.parameters():
+        p.data = 2 * waves(*p.shape)
+    found = LastLayerLaplace(net, config("laplace", structure=structure, precision=0.7)).eval()
+    found.fit(lambda: [2 * waves(21, 4)])
+    torch.testing.assert_close(
+        found.predict_proba(3 * waves(3, 4).flip(0)).detach(), torch.tensor(proba), rtol=0, atol=2e-6
+    )
+
+
 @pytest.mark.parametrize("structure", ["kron", "diag", "full"])
 def test_drawn_classifiers_have_the_variance_that_is_told(structure: str) -> None:
     found, _ = fitted(structure, precision=2.0)
