@@ -679,6 +679,14 @@ def test_teachers_that_cannot_be_end_in_a_line(teachers: dict[str, Run], tmp_pat
             run(wrong)
 
 
+@pytest.mark.slow
+def test_onnx_is_refused(teachers: dict[str, Run], tmp_path: Path) -> None:
+    from limbeck.cli.export import run as export
+
+    with pytest.raises(ModelError, match="distribution over networks"):
+        export(teachers["vi"].path, tmp_path, "last", True, [])
+
+
 def test_in_python(tmp_path: Path) -> None:
     net = build("cnn", classes=10, channels=1, size=(8, 8), widths=(4,))
     short = {"epochs": 1, "precision": "fp32", "optimizer": {"weight_decay": 0.0}}

@@ -16,6 +16,7 @@ from .inspect import choose
 
 def run(path: Path, output: Path | None, checkpoint: str, onnx: bool, allow_code: list[str]) -> None:
     """Write ``student.safetensors`` and ``model.json``, and ``student.onnx`` on request."""
+    from ..bayes import Posterior
     from ..files import write_json
     from ..runs import Run
     from ..training.checkpoint import save_weights
@@ -27,6 +28,11 @@ def run(path: Path, output: Path | None, checkpoint: str, onnx: bool, allow_code
     write_json(output / "model.json", run.card())
     print(f"student: {output / 'student.safetensors'}")
     print(f"model:   {output / 'model.json'}")
+    if onnx and isinstance(student, Posterior):
+        raise ModelError(
+            f"{run.path} is a distribution over networks, which draws as it answers and is no graph",
+            fix="distil it and export the student",
+        )
     if onnx:
         inputs = run.images("export to ONNX")
         error = write_onnx(student, (inputs.channels, *inputs.size), output / "student.onnx")
