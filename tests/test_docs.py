@@ -19,7 +19,9 @@ WEIGHTS = (
     ROOT / "examples" / "smollm2.py"
 )  # needs a file of 93 MB: tests/test_smollm2.py runs it on a small one
 EXAMPLES = sorted({*(ROOT / "examples").glob("*.py")} - {WEIGHTS})
-PRESETS = sorted([*(ROOT / "presets").glob("*.yaml"), *(ROOT / "presets" / "data-free").glob("*.yaml")])
+PRESETS = sorted(
+    file for folder in ("", "data-free", "language") for file in (ROOT / "presets" / folder).glob("*.yaml")
+)
 
 
 def run(script: Path, cwd: Path) -> str:

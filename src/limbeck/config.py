@@ -220,7 +220,7 @@ class OptimizerConfig(Section):
 class ScheduleConfig(Section):
     """How the learning rate moves; all times in epochs."""
 
-    name: Literal["constant", "step", "cosine"] = "cosine"
+    name: Literal["constant", "step", "cosine", "linear"] = "cosine"
     milestones: tuple[float, ...] = Field((150, 180, 210), description="epochs after which step decays")
     factor: float = Field(0.1, gt=0, lt=1)
     warmup: float = Field(0.0, ge=0, description="epochs of linear warm-up")

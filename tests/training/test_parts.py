@@ -32,6 +32,7 @@ def test_constant_and_cosine_schedules() -> None:
     assert factors(20, name="constant") == [1.0] * 20
     cosine = factors(20, name="cosine")
     assert cosine == pytest.approx([(1 + math.cos(math.pi * step / 20)) / 2 for step in range(20)])
+    assert factors(20, name="linear") == pytest.approx([1 - step / 20 for step in range(20)])
     assert cosine == sorted(cosine, reverse=True)
     assert cosine[-1] > 0
 
@@ -41,7 +42,7 @@ def test_step_schedule_decays_at_fractions_of_epochs() -> None:
     assert found == pytest.approx([1.0] * 5 + [0.1] * 5 + [0.01] * 10)
 
 
-@pytest.mark.parametrize("name", ["constant", "step", "cosine"])
+@pytest.mark.parametrize("name", ["constant", "step", "cosine", "linear"])
 def test_warmup_rises_to_the_full_rate(name: str) -> None:
     found = factors(30, name=name, warmup=0.4)
     assert found[:4] == pytest.approx([0.25, 0.5, 0.75, 1.0])

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from ..config import OBJECT, PRETRAINED
 from ..data import TextData
 from ..data.bilingual import Languages, Reader
 from ..data.splits import Split
@@ -20,6 +21,7 @@ from ..evaluation.responses import respond, response_metrics
 from ..files import write_json
 from ..methods import METHODS
 from ..methods.base import Method, Setting
+from ..models.causal import head_of
 from ..models.lora import adapted, base_fingerprint
 from ..procedures import Procedure
 from ..procedures.sampled import SampledDistillation
@@ -259,6 +261,14 @@ class LanguageParts(Parts):
 
     def accompany(self, folder: Path) -> None:
         self.data.tokenizer.save_pretrained(str(folder / "tokenizer"))
+
+    def card(self) -> dict[str, Any]:
+        """How many rows the head has, where they are not the tokenizer's: heads of published models are padded."""
+        student, rows = self.config.student, len(head_of(self.learner.student).weight)
+        if rows == self.task.classes or student.name.startswith(OBJECT):
+            return {}
+        options = {key: value for key, value in student.options.items() if key != PRETRAINED}
+        return {"model": {"name": student.name, "options": {**options, "vocab_size": rows}}}
 
     def cost(self, model: nn.Module) -> dict[str, Any]:
         """Parameters of the network as it is used, and how many of them LoRA trained."""

@@ -44,7 +44,7 @@ def factor(config: ScheduleConfig, step: int, steps_per_epoch: int, steps: int) 
 
     ``warmup``: ``(step + 1) / w`` for the first w steps. ``step``: ``factor ** (milestones passed)``, where a
     milestone at epoch m is passed from the first step after m whole epochs. ``cosine``:
-    ``(1 + cos(pi * t)) / 2`` with t in [0, 1) running from the end of warm-up to the last step.
+    ``(1 + cos(pi * t)) / 2`` with t in [0, 1) running from the end of warm-up to the last step. ``linear``: ``1 - t``.
 
     Args:
         config: the schedule.
@@ -62,6 +62,7 @@ def factor(config: ScheduleConfig, step: int, steps_per_epoch: int, steps: int) 
         return (step + 1) / warmup
     if config.name == "step":
         return float(config.factor ** sum(step >= m * steps_per_epoch for m in config.milestones))
-    if config.name == "cosine":
-        return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
-    return 1.0
+    t = (step - warmup) / max(1, steps - warmup)
+    if config.name == "linear":
+        return 1 - t
+    return 0.5 * (1 + math.cos(math.pi * t)) if config.name == "cosine" else 1.0
