@@ -172,6 +172,8 @@ def score(
 def _there(teacher: TeacherConfig | None) -> bool:
     if teacher is None or teacher.run is not None:
         return teacher is not None and Path(teacher.run or "", "run.json").is_file()
+    if teacher.runs:
+        return all(Path(run, "run.json").is_file() for run in teacher.runs)
     model = teacher.model
     return model is not None and (model.weights is None or Path(model.weights).is_file())
 
