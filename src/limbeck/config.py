@@ -188,6 +188,11 @@ class SamplingConfig(Section):
         "both", description="student: on-policy KD; teacher: its own texts; both: speculative KD"
     )
     share: float = Field(1.0, gt=0, le=1, description="share of the batches that get new responses")
+    adaptive: bool = Field(
+        False,
+        description="student: DistiLLM's rule instead of share: more of its texts where validation worsens",
+    )
+    replay: int = Field(1000, ge=1, description="adaptive: texts of the student that are kept")
     after: int = Field(0, ge=0, description="epochs on the data as it is before")
     new_tokens: int = Field(64, ge=1, description="tokens of the longest response")
     top_k: int = Field(25, ge=1, description="both: a drafted token is kept among the teacher's K likeliest")
@@ -196,6 +201,12 @@ class SamplingConfig(Section):
     )
     student: SamplerConfig = SamplerConfig(temperature=0.5, top_p=0.5)
     teacher: SamplerConfig = SamplerConfig(temperature=0.2, top_p=0.5)
+
+    @model_validator(mode="after")
+    def _of_the_student(self) -> SamplingConfig:
+        if self.adaptive and (self.by != "student" or self.share != 1):
+            raise ValueError("adaptive is for by: student, and decides the share itself")
+        return self
 
 
 class OptimizerConfig(Section):

@@ -22,6 +22,7 @@ from limbeck.data import DataConfig, load
 from limbeck.data.text import read_tokenizer
 from limbeck.errors import ConfigError, DataError, GuardError, ModelError
 from limbeck.evaluation.responses import respond
+from limbeck.procedures import adaptive
 from limbeck.training.session import assemble, execute, score
 from limbeck.training.trainer import RunInterrupted, Trainer
 
@@ -209,7 +210,8 @@ def sampled(text: dict[str, Any], source: Run, folder: Path, **sampling: Any) ->
     method = {"name": "token_kd", "divergence": "jsd"}
     settings = {"teacher": {"run": str(source.path)}, "methods": [method], "label_weight": 0.0}
     sampling = {"new_tokens": 5, "student": GREEDY, "teacher": GREEDY, **sampling}
-    return execute(config(text, folder, sampling=sampling, train={"epochs": 1}, **settings))
+    train = {"epochs": 1, "evaluate_every": 1 if sampling.get("adaptive") else None}
+    return execute(config(text, folder, sampling=sampling, train=train, **settings))
 
 
 def test_limits_of_speculative_kd(text: dict[str, Any], teacher: Run, tmp_path: Path) -> None:
@@ -248,15 +250,26 @@ def test_sampled_labels_are_no_truth(text: dict[str, Any], teacher: Run, tmp_pat
     assert all(("acceptance_rate" in row) != known for row, known in zip(rows, labelled, strict=True))
 
 
+HOT = {"temperature": 1.0, "top_p": 1.0}
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"by": "both", "top_k": 5, "student": HOT, "teacher": HOT},
+        {"by": "student", "adaptive": True, "replay": 20},
+    ],
+    ids=["both", "adaptive"],
+)
 def test_sampling_goes_on_where_it_stopped(
-    text: dict[str, Any], teacher: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    given: dict[str, Any], text: dict[str, Any], teacher: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    hot = {"temperature": 1.0, "top_p": 1.0}
-    given = {"by": "both", "top_k": 5, "student": hot, "teacher": hot}
+    monkeypatch.setattr(adaptive, "MARGIN", -99.0)  # every validation counts as worse
+    monkeypatch.setattr(adaptive, "STEP", 0.7)
     whole = sampled(text, teacher, tmp_path / "whole", **given)
 
     def stopped(self: Trainer) -> None:
-        if self.step == 4:
+        if self.step == 8:
             self._save()
             raise RunInterrupted("stopped", fix="go on", number=15)
 
@@ -271,7 +284,51 @@ def test_sampling_goes_on_where_it_stopped(
         {k: v for k, v in r.info["learned"].items() if k != "processor_seconds"} for r in (resumed, whole)
     ]
     assert counted[0] == counted[1]
-    assert {"tokens", "acceptance_rate", "tokens_per_pass"} <= counted[0].keys()
+    if given["by"] == "both":
+        assert {"tokens", "acceptance_rate", "tokens_per_pass"} <= counted[0].keys()
+    else:
+        assert counted[0]["threshold"] == 1
+        assert counted[0]["batches_new"] >= 2
+        assert counted[0]["batches_replayed"] >= 2
+
+
+def test_the_students_share_rises_when_validation_worsens(
+    text: dict[str, Any], teacher: Run, tmp_path: Path
+) -> None:
+    settings = {"teacher": {"run": str(teacher.path)}, "methods": ["token_kd"]}
+    parts = assemble(
+        config(
+            text,
+            tmp_path,
+            sampling={"by": "student", "adaptive": True, "replay": 4, "new_tokens": 5},
+            **settings,
+        )
+    )
+    rule = parts.procedure()
+    assert isinstance(rule, adaptive.AdaptiveDistillation)
+    seen = []
+    for nll in (2.0, 2.09, 2.11, 2.2, 1.0, 2.22, 9.0):
+        rule.validated({"nll": nll})
+        seen.append(round(rule.threshold, 3))
+    assert seen == [0, 0, 0.1, 0.1, 0.1, 0.2, 0.3]
+    for _ in range(9):
+        rule.validated({"nll": rule.counted + 1})
+    assert rule.threshold == 1
+    batch = next(parts.loader.epoch(0))
+    next(rule.step(batch))
+    assert rule.turns == {"new": 1, "replayed": 0}
+    assert len(rule.buffer) == 4, "only the last ones are kept"
+    parts.learner.at(1.999)
+    for _ in range(3):
+        next(rule.step(batch))
+    assert rule.turns == {"new": 1, "replayed": 3}
+    again = rule._again(batch)
+    kept = {tuple(row.tolist()) for row, _ in rule.buffer}
+    assert {
+        tuple(row[mask].tolist()) for row, mask in zip(again.labels, again.labels != -100, strict=True)
+    } <= {tuple(row[row != -100].tolist()) for _, row in rule.buffer}
+    assert len(kept) > 1
+    assert again.sampled
 
 
 @pytest.mark.slow
@@ -401,6 +458,7 @@ def test_padded_heads(text: dict[str, Any], teacher: Run, tmp_path: Path) -> Non
     [
         ({"methods": ["at"]}, ConfigError, "looks into layers"),
         ({"methods": [], "sampling": {}}, ConfigError, "sampled texts need a method"),
+        ({"sampling": {"adaptive": True}}, ConfigError, "adaptive is for by: student"),
         ({"augment": {"flip": True}}, ConfigError, "text has no augment"),
         ({"teacher": {"cache": "memory"}}, ConfigError, "text has no teacher.cache"),
         ({"train": {"compile": True}}, ConfigError, "text has no train.compile"),

@@ -85,5 +85,6 @@ def test_the_teachers_command_and_the_preset_run(
     assert {m.name for m in run.config.methods} <= {term for term in lines[0]["terms"] if "." not in term} | {
         term.partition(".")[0] for term in lines[0]["terms"]
     }
-    assert ("acceptance_rate" in run.info.get("learned", {})) == (run.config.sampling is not None)
+    speculative = run.config.sampling is not None and run.config.sampling.by == "both"
+    assert ("acceptance_rate" in run.info["learned"]) == speculative
     assert (run.path / "adapter").is_dir() == (run.config.student.lora is not None)

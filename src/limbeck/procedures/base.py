@@ -41,7 +41,8 @@ class Procedure(Protocol):
             form, so ``step`` must call them through this dictionary. ``"student"`` is a ``Learner``.
 
     A procedure may also have ``optimizers``, a dictionary of ``PlayerOptimizer`` by player: the optimisers of
-    players that do not learn by ``train.optimizer``, unless ``train.optimizers`` says otherwise.
+    players that do not learn by ``train.optimizer``, unless ``train.optimizers`` says otherwise; and a method
+    ``validated(scores)``, which hears of every validation.
     """
 
     players: dict[str, nn.Module]

@@ -24,6 +24,7 @@ from ..methods.base import Method, Setting
 from ..models.causal import head_of
 from ..models.lora import adapted, base_fingerprint
 from ..procedures import Procedure
+from ..procedures.adaptive import AdaptiveDistillation
 from ..procedures.sampled import SampledDistillation
 from ..seeds import derive
 from ..signals import Batch, Signals
@@ -68,6 +69,11 @@ class LanguageParts(Parts):
             raise ConfigError(
                 "texts that models write are not packed", fix="leave data.packing or sampling out"
             )
+        if config.sampling is not None and config.sampling.adaptive and world() > 1:
+            raise ConfigError(
+                "sampling.adaptive keeps texts in one process",
+                fix="train in one process, or set sampling.share",
+            )
         if config.sampling is not None and not config.methods:
             raise ConfigError(
                 "sampled texts need a method", fix="set methods and a teacher, or leave sampling out"
@@ -77,7 +83,8 @@ class LanguageParts(Parts):
         sampling = self.config.sampling
         if sampling is None:
             return super().procedure()
-        return SampledDistillation(
+        kind = AdaptiveDistillation if sampling.adaptive else SampledDistillation
+        return kind(
             *self._step(),
             sampling=sampling,
             eos=self.data.tokenizer.eos_token_id,
@@ -99,6 +106,11 @@ class LanguageParts(Parts):
         if isinstance(teacher, ForeignTeacher):
             self.languages = teacher.languages
             self._refuse(self.languages)
+            if self.config.sampling is not None and self.config.sampling.adaptive:
+                raise ConfigError(
+                    "sampling.adaptive keeps texts of one tokenizer, and the teacher has another",
+                    fix="set sampling.share instead",
+                )
             self.reader = Reader(self.languages, 2 * self.config.data.length)
         return teacher
 

@@ -370,6 +370,8 @@ class Trainer:
     def _validate(self) -> None:
         self.validated = self.step
         scores = self.evaluate(self.student)
+        if (hear := getattr(self.procedure, "validated", None)) is not None:
+            hear(scores)
         self._write({"kind": "validation", "step": self.step, "epoch": self.epoch, **scores})
         metric = self.metric
         if not self.best or metric is None or scores[metric] > self.best["validation"][metric]:
