@@ -13,6 +13,10 @@ import torch
 from safetensors.torch import load_file
 from tests.running import environment, launch, limbeck, torchrun, write_config
 
+from limbeck.config import TrainConfig
+from limbeck.errors import ConfigError
+from limbeck.training.trainer import accelerator
+
 pytestmark = pytest.mark.slow
 
 
@@ -171,3 +175,11 @@ def test_tuples_are_shared_whole(config: Path, tmp_path: Path) -> None:
     done = launch("distill", config, *words, "--output", tmp_path / "two")
     assert done.returncode == 0, done.stderr
     assert_close(tmp_path / "two", tmp_path / "one")
+
+
+@pytest.mark.parametrize("kind", ["FSDP", "DEEPSPEED"])
+def test_shards_are_refused(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``accelerate launch --use_fsdp`` and its like say what they want in the environment."""
+    monkeypatch.setenv(f"ACCELERATE_USE_{kind}", "true")
+    with pytest.raises(ConfigError, match=f"{kind} cuts networks into shards.*launch with torchrun"):
+        accelerator(TrainConfig())

@@ -332,8 +332,17 @@ def test_the_students_share_rises_when_validation_worsens(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["token_kd", "{name: dskd, start: random}"])
-def test_two_processes(method: str, text: dict[str, Any], teacher: Run, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("method", "more"),
+    [
+        ("token_kd", ["student.lora={rank: 2, alpha: 8}", "data.packing=true"]),
+        ("{name: dskd, start: random}", []),
+    ],
+    ids=["token_kd with LoRA, packed", "dskd"],
+)
+def test_two_processes(
+    method: str, more: list[str], text: dict[str, Any], teacher: Run, tmp_path: Path
+) -> None:
     path = write_config(
         tmp_path / "run.yaml",
         data={**text, "train_size": None},
@@ -346,7 +355,7 @@ def test_two_processes(method: str, text: dict[str, Any], teacher: Run, tmp_path
     )
     assert done.returncode == 0, done.stderr
     for start, name in ((limbeck, "one"), (launch, "two")):
-        done = start("distill", path, f"methods=[{method}]", "--output", tmp_path / name)
+        done = start("distill", path, f"methods=[{method}]", *more, "--output", tmp_path / name)
         assert done.returncode == 0, done.stderr
     assert_same(Run(tmp_path / "two"), Run(tmp_path / "one"), rtol=1e-3, atol=1e-5)
     scores = [Run(tmp_path / name).results["last"]["test"] for name in ("one", "two")]

@@ -71,11 +71,18 @@ def accelerator(config: TrainConfig) -> Accelerator:
     """Accelerate's view of this process, at the configured precision.
 
     Raises:
-        ConfigError: the precision does not exist on this device.
+        ConfigError: the precision does not exist on this device, or a launcher asks to cut networks into shards.
     """
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState
+    from accelerate.utils import parse_flag_from_env
 
+    for kind in ("FSDP", "DEEPSPEED", "MEGATRON_LM"):
+        if parse_flag_from_env(f"ACCELERATE_USE_{kind}"):
+            raise ConfigError(
+                f"{kind} cuts networks into shards, and losses and checkpoints here read whole ones",
+                fix="launch with torchrun (DDP); student.lora, train.gradient_checkpointing and bf16 save memory",
+            )
     AcceleratorState._reset_state()  # another run of this process may have had another precision
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     precision = resolve(config.precision, device)
