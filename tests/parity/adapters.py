@@ -343,7 +343,6 @@ UNSUPPORTED: dict[tuple[str, str] | str, str] = {
     **dict.fromkeys(
         (
             "kdsvd",
-            "liger.fused_linear_cosine",
             "modelopt.mft",
             "kdflow.hrl",
         ),

@@ -14,6 +14,7 @@ from limbeck.losses import (
     Head,
     chunked_cross_entropy,
     chunked_divergence,
+    flat_cosine,
     gold,
     kd,
     label_smoothing,
@@ -373,6 +374,18 @@ def _liger(inputs: Tensors, params: Tensors, hyper: Hyper) -> Tensors:
     return {"loss": loss, "soft_loss": soft, "hard_loss": hard}
 
 
+def _liger_cosine(inputs: Tensors, params: Tensors, hyper: Hyper) -> Tensors:
+    """Cosines of raw logits at every token, labelled or not, over the number of labelled ones; T cancels."""
+    student, mine, teacher, theirs = _heads(inputs, hyper)
+    own, other = mine(student).flatten(0, -2), theirs(teacher).flatten(0, -2)
+    own = pad(own, (0, max(other.shape[1] - own.shape[1], 0)))
+    apart = torch.stack([flat_cosine(a, b) for a, b in zip(own[:, None], other[:, None], strict=True)])
+    soft = hyper["beta"] * apart.sum() / max(int((inputs["labels"] != -100).sum()), 1)
+    hard = chunked_cross_entropy(student, mine, inputs["labels"])
+    loss = hyper["weight_hard"] * hard + hyper["weight_soft"] * soft
+    return {"loss": loss, "soft_loss": soft, "hard_loss": hard}
+
+
 # NVIDIA
 
 
@@ -462,6 +475,7 @@ _ADAPTERS: dict[str, Adapter] = {
     "torchtune.ReverseKLLoss": _simple("reverse_kl"),
     "torchtune.ReverseKLWithChunkedOutputLoss": _simple("reverse_kl"),
     "torchtune.SymmetricKLLoss": _torchtune_symmetric,
+    "liger.fused_linear_cosine": _liger_cosine,
     "liger.fused_linear_jsd": _liger,
     "automodel.kd_loss": _automodel,
     "modelopt.logits_distillation": _modelopt,
