@@ -20,13 +20,16 @@ PERCENT = (
     *("miou", "miou_student", "miou_teacher", "miou_cam", "miou_fused_crf"),
 )
 WHOLE = ("tokens",)
+TENTHS = ("processor_seconds", "tokens_per_pass")
 
 
 def number(metric: str, row: dict[str, Any] | None) -> str:
     """``mean ± half width`` in the metric's own unit; a dash where the metric was not measured."""
     if row is None or row["mean"] is None:
         return "–"
-    scale, digits = (100, 1) if metric in PERCENT else (1, 0 if metric in WHOLE else 3)
+    scale, digits = (
+        (100, 1) if metric in PERCENT else (1, 0 if metric in WHOLE else 1 if metric in TENTHS else 3)
+    )
     half = "" if row["low"] is None else f" ± {scale * (row['high'] - row['low']) / 2:.{digits}f}"
     return f"{scale * row['mean']:.{digits}f}{half}"
 
