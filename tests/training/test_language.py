@@ -153,7 +153,8 @@ def test_wrong_sources(text: dict[str, Any], tmp_path: Path) -> None:
     for change, message in (
         ({"tokenizer": None}, "needs data.path and data.tokenizer"),
         ({"path": "nowhere.jsonl"}, "no file"),
-        ({"tokenizer": str(tmp_path / "none.json")}, "cannot read the tokenizer"),
+        ({"tokenizer": str(tmp_path / "none.json")}, "no tokenizer file"),
+        ({"tokenizer": str(tmp_path)}, "cannot read the tokenizer"),
     ):
         with pytest.raises(DataError, match=message):
             load(DataConfig(**{**text, **change}))

@@ -226,6 +226,8 @@ def read_tokenizer(name: str) -> Any:
     except ImportError:
         raise DependencyError("text needs transformers", fix="pip install 'limbeck[llm]'") from None
     tokenizer: Any
+    if name.endswith(".json") and not Path(name).is_file():
+        raise DataError(f"no tokenizer file {name}", fix="check data.tokenizer")
     try:
         if name.endswith(".json"):
             fast: Any = PreTrainedTokenizerFast
@@ -235,7 +237,7 @@ def read_tokenizer(name: str) -> Any:
     except Exception as error:
         raise DataError(
             f"cannot read the tokenizer {name}",
-            got=f"{type(error).__name__}: {error}",
+            got=f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}",
             fix="check data.tokenizer",
         ) from None
     if tokenizer.eos_token_id is None:
