@@ -5,7 +5,7 @@
 Means over seeds of test figures, ± half of a 95 % t interval for the student's accuracy; sd: its standard deviation
 over seeds; moves: standard deviation of validation accuracy over the last 30 % of the epochs about their line, mean
 over seeds. The last columns are paired differences of test accuracy with the verdict after Holm's correction. Behind
-the table stands, over methods with a teacher, the rank correlation of its figures with the student's accuracy.
+the table stands, over methods with a teacher, the rank correlation of its figures with the student's accuracy and NLL.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def main() -> None:
     print("| --- |" + " --- |" * (10 + len(baselines)))
     (comparison,) = [c for c in study["comparisons"] if c["metric"] == "accuracy"]
     seen: dict[str, list[float]] = {name: [] for name in FIGURES}
-    students = []
+    students: dict[str, list[float]] = {"accuracy": [], "nll": []}
     for entry in comparison["methods"]:
         rows = [r for r in study["rows"] if r["kind"] == "student" and r["method"] == entry["method"]]
         runs = [Run(folder / row["path"]) for row in rows if row["status"] == "finished"]
@@ -75,12 +75,13 @@ def main() -> None:
             f"| {student[1]} | " + " | ".join(verdict(entry["against"].get(b)) for b in baselines) + " |"
         )
         if teachers:
-            students.append(float(accuracy.mean()))
+            for name, values in students.items():
+                values.append(float(np.mean([test[name] for test in tests])))
             for name in FIGURES:
                 seen[name].append(float(np.mean([teacher[name] for teacher in teachers])))
-    words = [f"{name} {stats.spearmanr(values, students).statistic:+.2f}" for name, values in seen.items()]
-    print(f"\nRank correlation of the teacher's figures with the student's accuracy, {len(students)} teachers: "
-          + ", ".join(words))  # fmt: skip
+    for what, own in students.items():
+        words = [f"{name} {stats.spearmanr(values, own).statistic:+.2f}" for name, values in seen.items()]
+        print(f"\nRank correlation of the teacher's figures with the student's {what}: " + ", ".join(words))
     print(f"{sum(row['seconds'] for row in study['rows']):.0f} s of training, "
           f"{len([r for r in study['rows'] if r['status'] == 'finished'])} runs")  # fmt: skip
 
