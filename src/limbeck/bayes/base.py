@@ -48,7 +48,7 @@ class Posterior(nn.Module):
         >>> posterior = Posterior(nn.Linear(4, 3), samples=2)
         >>> posterior.sample_proba(torch.zeros(5, 4), 2).shape
         torch.Size([2, 5, 3])
-        >>> round(float(posterior.eval()(torch.zeros(1, 4)).exp().sum()), 4)
+        >>> round(float(posterior.eval()(torch.zeros(1, 4)).detach().exp().sum()), 4)
         1.0
     """
 
