@@ -262,6 +262,11 @@ class TrainConfig(Section):
         False,
         description="language models: compute layers again in the backward pass instead of keeping them",
     )
+    shard: Literal["student", "both"] | None = Field(
+        None,
+        description="language models in several processes: each keeps a part of the student's weights, gradients "
+        "and moments, and of the teacher's layers (FSDP2); null: all of them (DDP)",
+    )
     compile: bool = Field(False, description="run the student through torch.compile while it learns")
     ema: float | None = Field(None, gt=0, lt=1, description="decay of the averaged student per step")
     evaluate_every: int | None = Field(None, ge=1, description="optimiser steps; null: each epoch")

@@ -178,8 +178,8 @@ def test_tuples_are_shared_whole(config: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["FSDP", "DEEPSPEED"])
-def test_shards_are_refused(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """``accelerate launch --use_fsdp`` and its like say what they want in the environment."""
+def test_launchers_do_not_cut(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``accelerate launch --use_fsdp`` and its like say what they want in the environment; see ``train.shard``."""
     monkeypatch.setenv(f"ACCELERATE_USE_{kind}", "true")
-    with pytest.raises(ConfigError, match=f"{kind} cuts networks into shards.*launch with torchrun"):
+    with pytest.raises(ConfigError, match=f"asks for {kind}.*set train.shard"):
         accelerator(TrainConfig())

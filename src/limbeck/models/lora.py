@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ..errors import ModelError
 from ..files import write_atomic
+from ..sharding import shared
 
 if TYPE_CHECKING:
     from ..config import LoraConfig
@@ -130,7 +131,7 @@ def put_back(module: nn.Module, state: dict[str, Tensor]) -> None:
         RuntimeError: names or shapes do not fit.
     """
     frozen = _frozen(module)
-    missing, unexpected = module.load_state_dict(state, strict=False)
+    missing, unexpected = module.load_state_dict(shared(state, module.state_dict()), strict=False)
     if (wrong := set(missing) - frozen) or unexpected:
         raise RuntimeError(f"missing {sorted(wrong)[:3]}, left over {unexpected[:3]}")
 

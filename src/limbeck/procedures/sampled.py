@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -17,6 +18,7 @@ from ..generation import Generated, Interleaved, Sampler, Statistics, generate, 
 from ..reading import Reading
 from ..seeds import derive
 from ..shapes import IGNORE
+from ..sharding import whole
 from ..signals import Batch
 from ..teachers.foreign import read_by_teacher
 from ..training.gather import total_per_process, world
@@ -93,7 +95,7 @@ class SampledDistillation(Distillation):
         mine, theirs = (Sampler(**s.model_dump()) for s in (o.student, o.teacher))
         common: dict[str, Any] = {"max_new_tokens": o.new_tokens, "generator": draws, "eos": self.eos}
         found: Generated
-        with self.autocast():
+        with self.autocast(), self._whole():
             if o.by == "both":
                 assert teacher is not None
                 found = interleave(
@@ -113,6 +115,12 @@ class SampledDistillation(Distillation):
             batch, inputs=inputs, labels=labels, items=float(total_per_process(count)), sampled=True
         )
 
+    def _whole(self) -> AbstractContextManager[None]:
+        """Who writes with all weights at hand: processes write texts of unlike length."""
+        by = self.sampling.by
+        teacher = getattr(self.teacher, "model", None)
+        return whole(None if by == "teacher" else self.learner, None if by == "student" else teacher)
+
     def _told(self, batch: Batch, reader: Reader) -> Batch:
         """The batch's prompts with responses of one model, which the other reads with its own tokenizer."""
         o, known, of_student = self.sampling, reader.languages, self.sampling.by == "student"
@@ -120,7 +128,7 @@ class SampledDistillation(Distillation):
         model: Any = self.learner.student if of_student else getattr(self.teacher, "model", None)
         writer, hearer = (known.student, known.teacher) if of_student else (known.teacher, known.student)
         draws = torch.Generator().manual_seed(derive(self.seed, "text", batch.epoch, batch.ids.tolist()))
-        with self.autocast():
+        with self.autocast(), self._whole():
             found = generate(
                 model, *_prompts(own if of_student else other), max_new_tokens=o.new_tokens, generator=draws,
                 eos=writer.eos, sampler=Sampler(**(o.student if of_student else o.teacher).model_dump()),

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from ..config import OBJECT, PRETRAINED
+from ..config import OBJECT, PRETRAINED, RunConfig
 from ..data import TextData
 from ..data.bilingual import Languages, Reader
 from ..data.splits import Split
@@ -27,6 +28,7 @@ from ..procedures import Procedure
 from ..procedures.adaptive import AdaptiveDistillation
 from ..procedures.sampled import SampledDistillation
 from ..seeds import derive
+from ..sharding import cut_frozen, is_cut, whole
 from ..signals import Batch, Signals
 from ..taps import Layout
 from ..tasks import LanguageModelling
@@ -40,6 +42,9 @@ from .parts import Findings, Parts
 
 BEFORE, EXAMPLES = "before.json", 50
 """What a student wrote to the first test prompts before it learned, and to how many at most."""
+A_TOKEN = Batch(
+    torch.zeros(1, 1, dtype=torch.long), torch.zeros(1, 1, dtype=torch.long), torch.zeros(1).long()
+)
 NOTHING = Layout((), (), None, None)
 """Language models are not tapped: methods read hidden states and heads."""
 
@@ -74,12 +79,16 @@ class LanguageParts(Parts):
                 "sampling.adaptive keeps texts in one process",
                 fix="train in one process, or set sampling.share",
             )
+        if config.train.shard is not None:
+            _may_shard(config)
         if config.sampling is not None and not config.methods:
             raise ConfigError(
                 "sampled texts need a method", fix="set methods and a teacher, or leave sampling out"
             )
 
     def procedure(self) -> Procedure:
+        if self.config.train.shard == "both" and self.live is not None:
+            cut_frozen(self.live.model, self.accelerator.device)
         sampling = self.config.sampling
         if sampling is None:
             return super().procedure()
@@ -188,22 +197,24 @@ class LanguageParts(Parts):
             live is None or itself or self.languages is not None
         )  # two vocabularies have nothing to agree on
 
-        def ask(batch: Batch) -> Signals:
-            return self.task.signals(self.task.call(model, batch))
+        def ask(batch: Batch) -> tuple[Signals, Batch, Tensor | None]:
+            if itself and self.languages is not None:
+                read = read_by_teacher(batch)
+                task = LanguageModelling(self.languages.classes[1])
+                return task.signals(task.call(model, read)), read, None
+            theirs = None if alone or live is None else live.signals(batch).logits
+            return self.task.signals(self.task.call(model, batch)), batch, theirs
 
-        for batch in self._loader(split, train=False).epoch(0):
-            if not len(batch):
-                continue
-            moved = batch.to(device)
-            with self.accelerator.autocast():
-                if itself and self.languages is not None:
-                    moved = read_by_teacher(moved)
-                    task = LanguageModelling(self.languages.classes[1])
-                    mine = task.signals(task.call(model, moved))
-                else:
-                    mine = ask(moved)
-                theirs = None if alone or live is None else live.signals(moved).logits
-            sums.add(mine.logits, self.task.rows(moved).labels, theirs)
+        with whole(self.learner):
+            for batch in self._loader(split, train=False).epoch(0):
+                if len(batch):
+                    with self.accelerator.autocast():
+                        mine, read, theirs = ask(batch.to(device))
+                    sums.add(mine.logits, self.task.rows(read).labels, theirs)
+                elif live is not None and is_cut(live.model) and (itself or not alone):
+                    self.task.call(
+                        live.model, A_TOKEN.to(device)
+                    )  # others need this process's shards of the teacher
         if live is not None:
             self.calls.saw(split.name, len(split))
         if world() > 1:
@@ -232,7 +243,8 @@ class LanguageParts(Parts):
         if self.languages is not None and live is not None and live.model is model:
             tokenizer = self.languages.teacher.tokenizer
         prompts = [split.pair(i, tokenizer)[0] for i in range(len(pairs))]
-        written = respond(model, tokenizer, prompts, new_tokens=data.new_tokens)
+        with whole(self.learner, None if live is None else live.model):
+            written = respond(model, tokenizer, prompts, new_tokens=data.new_tokens)
         return written, response_metrics(written, [reference for _, reference in pairs])
 
     def begin(self, folder: Path) -> None:
@@ -287,3 +299,23 @@ class LanguageParts(Parts):
         extra = sum(p.numel() for n, p in model.named_parameters() if ".lora_" in n)
         trained = {"trained_parameters": extra} if extra else {}
         return {"parameters": sum(p.numel() for p in model.parameters()) - extra, **trained}
+
+
+def _may_shard(config: RunConfig) -> None:
+    """Refuse what shards do not go with.
+
+    Raises:
+        ConfigError: one process, or a setting that reads whole networks.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        raise ConfigError(
+            "train.shard shares networks out to processes, and there is one",
+            fix="launch with torchrun --nproc_per_node=N -m limbeck, or leave train.shard out",
+        )
+    for wrong, what in (
+        (config.student.lora is not None, "student.lora"),
+        (config.train.ema is not None, "train.ema"),
+        (config.train.precision == "fp16", "train.precision=fp16"),
+    ):
+        if wrong:
+            raise ConfigError(f"{what} does not go with train.shard", fix="leave one of them out")

@@ -107,6 +107,7 @@ class Parts:
         for wrong, what in (
             (config.student.lora is not None, "student.lora"),
             (config.train.gradient_checkpointing, "train.gradient_checkpointing"),
+            (config.train.shard is not None, "train.shard"),
             (config.data.packing, "data.packing"),
         ):
             if wrong and not self.textual:

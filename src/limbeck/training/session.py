@@ -19,6 +19,7 @@ from ..files import write_arrays
 from ..methods.base import Method
 from ..models.lora import adapted, best_file, merged, save_adapter, trained
 from ..runs import Run
+from ..sharding import full
 from ..teachers import LiveTeacher
 from .bayes import BayesParts
 from .checkpoint import fill, load_weights, save_weights
@@ -208,16 +209,18 @@ class Session:
                 self._guard(on_guards)
                 if main:
                     self.parts.begin(self.record.path)
+            identity = self.parts.identity()  # of whole networks
+            procedure = self.parts.procedure()
             trainer = Trainer(
                 self.config.train,
-                self.parts.procedure(),
+                procedure,
                 self.parts.loader,
                 evaluate=self.parts.watch,
                 metric=self.parts.metric,
                 record=self.record,
                 seed=self.config.seed,
                 accelerator=self.parts.accelerator,
-                identity=self.parts.identity(),
+                identity=identity,
                 progress=progress,
             )
             if resume and self.record.checkpoint.exists():
@@ -273,8 +276,9 @@ class Session:
             "test": found.student,
             "validation": self.parts.final(student, "validation"),
         }
+        weights = full(merged(student))
         if rank() == 0:
-            save_weights(self.record.path / "student.safetensors", merged(student))
+            save_weights(self.record.path / "student.safetensors", weights)
         self.parts.accelerator.wait_for_everyone()
         best, known = dict(trainer.best), self.record.path / best_file(student)
         if best["step"] == trainer.step:

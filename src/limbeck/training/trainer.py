@@ -20,6 +20,7 @@ from ..errors import CheckpointError, ConfigError, LimbeckError, RunError
 from ..methods.base import Terms
 from ..models.lora import best_file, put_back, trained
 from ..seeds import derive
+from ..sharding import cut, full, is_cut, number, shared_moments
 from ..signals import Batch
 from . import checkpoint
 from .gather import leave_at_exit, rank, world
@@ -80,8 +81,8 @@ def accelerator(config: TrainConfig) -> Accelerator:
     for kind in ("FSDP", "DEEPSPEED", "MEGATRON_LM"):
         if parse_flag_from_env(f"ACCELERATE_USE_{kind}"):
             raise ConfigError(
-                f"{kind} cuts networks into shards, and losses and checkpoints here read whole ones",
-                fix="launch with torchrun (DDP); student.lora, train.gradient_checkpointing and bf16 save memory",
+                f"a launcher asks for {kind}, but how networks are cut into shards is part of a run's configuration",
+                fix="launch with torchrun, and set train.shard to student or both (FSDP2)",
             )
     AcceleratorState._reset_state()  # another run of this process may have had another precision
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -157,8 +158,12 @@ class Trainer:
         for name, module in self.plain.items():
             if self.memory_format is not None:
                 module.to(memory_format=self.memory_format)  # type: ignore[call-overload]
+            if config.shard is not None:
+                cut(module, self.learner.student, accelerator.device)
             made = optimizer(self.recipes.get(name, config.optimizer), module.parameters())
-            procedure.players[name], self.optimizers[name] = accelerator.prepare(module, made)
+            # shards need no second wrapper for the exchange of gradients
+            procedure.players[name] = accelerator.prepare_model(module, evaluation_mode=is_cut(module))
+            self.optimizers[name] = accelerator.prepare_optimizer(made)
         self.ema: torch.optim.swa_utils.AveragedModel | None = None
         if config.ema is not None:
             average: Any = torch.optim.swa_utils.get_ema_multi_avg_fn
@@ -297,10 +302,10 @@ class Trainer:
                 group["lr"] = rates[player]
             parameters = self.procedure.players[player].parameters()
             if self.config.clip is not None:
-                norm = float(self.accelerator.clip_grad_norm_(parameters, self.config.clip))
+                norm = number(self.accelerator.clip_grad_norm_(parameters, self.config.clip))
             elif speaks:
                 gradients = [p.grad for p in parameters if p.grad is not None]
-                norm = float(torch.nn.utils.get_total_norm(gradients))
+                norm = number(torch.nn.utils.get_total_norm(gradients))
             chosen.step()
             chosen.zero_grad()
 
@@ -308,8 +313,10 @@ class Trainer:
     def _synchronised(self, last: bool) -> Iterator[None]:
         """Exchange gradients between processes only on the last piece."""
         with ExitStack() as stack:
-            if not last and world() > 1:
-                for module in self.procedure.players.values():
+            for module in self.procedure.players.values() if world() > 1 else ():
+                if self.config.shard is not None:
+                    module.set_requires_gradient_sync(last)  # type: ignore[operator]
+                elif not last:
                     stack.enter_context(self.accelerator.no_sync(module))
             yield
 
@@ -384,8 +391,9 @@ class Trainer:
         if not self.best or metric is None or scores[metric] > self.best["validation"][metric]:
             self.best = {"step": self.step, "epoch": self.epoch, "validation": scores}
             self.since_best = 0
+            weights = full(trained(self.student))
             if rank() == 0:
-                checkpoint.save_weights(self.record.path / best_file(self.student), trained(self.student))
+                checkpoint.save_weights(self.record.path / best_file(self.student), weights)
         else:
             self.since_best += 1
             self.stopped_early = (
@@ -401,11 +409,11 @@ class Trainer:
             from accelerate.utils import gather_object
 
             random = gather_object(random)
+        players = {
+            name: full({"module": trained(module), "optimizer": self.optimizers[name].state_dict()})
+            for name, module in self.plain.items()
+        }
         if rank() == 0:
-            players = {
-                name: {"module": trained(module), "optimizer": self.optimizers[name].state_dict()}
-                for name, module in self.plain.items()
-            }
             scaler = self.accelerator.scaler
             state = {
                 "format": FORMAT,
@@ -462,8 +470,9 @@ class Trainer:
                 )
         try:
             for name, module in self.plain.items():
-                put_back(module, state["players"][name]["module"])
-                self.optimizers[name].load_state_dict(state["players"][name]["optimizer"])
+                found, own = state["players"][name], self.optimizers[name]
+                put_back(module, found["module"])
+                own.load_state_dict(shared_moments(found["optimizer"], own))
         except (RuntimeError, ValueError, KeyError) as error:
             raise CheckpointError(
                 f"{self.record.checkpoint} does not fit the networks of the run: {error}",
