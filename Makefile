@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-RUN := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+RUN := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --dist worksteal
 
 .PHONY: demo test check lint fast bench build clean
 

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -67,11 +67,16 @@ def torchrun(*words: object) -> list[str]:
 
 def launch(*words: object) -> subprocess.CompletedProcess[str]:
     """Run a command in two processes (gloo) to its end, started as ``torchrun`` would."""
+    return _forked(words, two(), None, 600)
+
+
+def two() -> list[dict[str, str]]:
+    """What ``torchrun`` tells two processes."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     group = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
-    return _forked(words, [{**group, "RANK": str(i), "LOCAL_RANK": str(i)} for i in range(2)], None, 600)
+    return [{**group, "RANK": str(i), "LOCAL_RANK": str(i)} for i in range(2)]
 
 
 @cache
@@ -83,51 +88,92 @@ def _zygote() -> subprocess.Popen[str]:
     )
 
 
-def _forked(
-    words: Sequence[object], variables: Sequence[dict[str, str]], cwd: Path | None, timeout: float
-) -> subprocess.CompletedProcess[str]:
-    """One process for each of the variables; when one fails or time is up, the others are killed."""
-    zygote = _zygote()
-    assert zygote.stdin is not None
-    assert zygote.stdout is not None
-    with tempfile.TemporaryDirectory() as folder:
+class Running:
+    """A command in forked processes, one for each of the variables, with what ``Popen`` has.
+
+    When one fails, the others are killed. Each process of the tests has one at a time: an older one that still runs
+    is killed.
+    """
+
+    current: Running | None = None
+
+    def __init__(
+        self, *words: object, variables: Sequence[dict[str, str]] = ({},), cwd: Path | None = None
+    ) -> None:
+        if Running.current is not None:
+            Running.current.kill()
+        Running.current = self
+        self.returncode: int | None = None
+        self._zygote, self._folder = _zygote(), tempfile.TemporaryDirectory()
         jobs = [
             {
                 "words": [str(word) for word in words],
                 "cwd": str(cwd or Path.cwd()),
                 "environment": {**environment(), **more},
-                "out": f"{folder}/{i}.out",
-                "err": f"{folder}/{i}.err",
+                "out": f"{self._folder.name}/{i}.out",
+                "err": f"{self._folder.name}/{i}.err",
             }
             for i, more in enumerate(variables)
         ]
-        zygote.stdin.write(json.dumps(jobs) + "\n")
-        alive = set(json.loads(zygote.stdout.readline()))
-        everyone = sorted(alive)
-        watch = threading.Timer(timeout, _kill, [alive])
-        watch.start()
+        assert self._zygote.stdin is not None
+        self._zygote.stdin.write(json.dumps(jobs) + "\n")
+        self._pids = self._answer()
+        self.pid, self._alive = self._pids[0], set(self._pids)
+        self._end = threading.Thread(target=self._wait, daemon=True)
+        self._end.start()
+
+    def _answer(self) -> list[int]:
+        assert self._zygote.stdout is not None
+        found: list[int] = json.loads(self._zygote.stdout.readline())
+        return found
+
+    def _wait(self) -> None:
         code = 0
-        while alive:
-            pid, ended = json.loads(zygote.stdout.readline())
-            alive.discard(pid)
+        while self._alive:
+            pid, ended = self._answer()
+            self._alive.discard(pid)
             if ended:
                 code = code or ended
-                _kill(alive)
-        in_time = watch.is_alive()
-        watch.cancel()
+                self.send_signal(signal.SIGKILL)
+        self.returncode = code
+
+    def poll(self) -> int | None:
+        """The exit code, or None."""
+        return self.returncode
+
+    def send_signal(self, number: int) -> None:
+        """Signal what still runs."""
+        for pid in tuple(self._alive):
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
+
+    def kill(self) -> None:
+        """End what still runs."""
+        self.send_signal(signal.SIGKILL)
+        self._end.join()
+
+    def communicate(self, timeout: float | None = None) -> tuple[str, str]:
+        """Both outputs at the end; when time is up, all are killed and it is an error."""
+        self._end.join(timeout)
+        late = self._end.is_alive()
+        self.kill()
+        folder = Path(self._folder.name)
         out, err = (
-            "".join(Path(job[name]).read_text() for job in jobs if Path(job[name]).is_file())
-            for name in ("out", "err")
+            "".join(path.read_text() for path in sorted(folder.glob(f"*.{name}"))) for name in ("out", "err")
         )
-    if not in_time:
-        raise subprocess.TimeoutExpired(everyone, timeout, out, err)
-    return subprocess.CompletedProcess(command(*words), code, out, err)
+        self._folder.cleanup()
+        if late and timeout is not None:
+            raise subprocess.TimeoutExpired(str(self._pids), timeout, out, err)
+        return out, err
 
 
-def _kill(processes: Collection[int]) -> None:
-    for pid in tuple(processes):
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
+def _forked(
+    words: Sequence[object], variables: Sequence[dict[str, str]], cwd: Path | None, timeout: float
+) -> subprocess.CompletedProcess[str]:
+    process = Running(*words, variables=variables, cwd=cwd)
+    out, err = process.communicate(timeout)
+    assert process.returncode is not None
+    return subprocess.CompletedProcess(command(*words), process.returncode, out, err)
 
 
 def write_config(path: Path, **sections: object) -> Path:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import yaml
-from tests.running import command, environment, limbeck
+from tests.running import Running, limbeck
 
 pytestmark = pytest.mark.slow
 
@@ -36,13 +36,7 @@ def write(path: Path, **more: Any) -> Path:
     return path
 
 
-def start(*words: object) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        command(*words), env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-
-
-def children(process: subprocess.Popen[str]) -> list[int]:
+def children(process: Running) -> list[int]:
     words = ["ps", "-o", "pid=", "--ppid", str(process.pid)]
     found = subprocess.run(words, capture_output=True, text=True, check=False).stdout
     return [int(pid) for pid in found.split()]
@@ -55,7 +49,7 @@ def alive(pid: int) -> bool:
         return False
 
 
-def wait_until(what: Any, process: subprocess.Popen[str] | None = None, seconds: float = 400) -> None:
+def wait_until(what: Any, process: Running | None = None, seconds: float = 400) -> None:
     end = time.monotonic() + seconds
     while not what():
         assert time.monotonic() < end
@@ -137,7 +131,7 @@ def test_a_tiny_study(tmp_path: Path) -> None:
 
 def test_a_killed_worker_is_replaced_and_its_run_resumed(whole: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    process = start("study", whole / "tiny.yaml", "-o", out, "--workers", 2)
+    process = Running("study", whole / "tiny.yaml", "-o", out, "--workers", 2)
     victims = [out / "runs/p/default/kd/seed0", out / "runs/p/default/scratch/seed1"]
     killed = 0
     for run in victims:
@@ -179,7 +173,7 @@ def test_a_stopped_parent_leaves_no_worker_and_the_study_goes_on(
 ) -> None:
     out = tmp_path / "out"
     words = ["study", whole / "tiny.yaml", "-o", out]
-    process = start(*words)
+    process = Running(*words)
     run = out / "runs/p/default/kd/seed0"
     wait_until(lambda: training(run, 40), process)
     workers = children(process)

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 import yaml
-from tests.running import limbeck, write_config
-from tests.study.test_runner import STUDY, numbers, start, training, wait_until, write
+from tests.running import Running, limbeck, write_config
+from tests.study.test_runner import STUDY, numbers, training, wait_until, write
 
 from limbeck.cli.inspect import find_runs
 from limbeck.config import read
@@ -63,7 +63,7 @@ def test_a_tuned_study_that_was_killed_chooses_the_same(tmp_path: Path) -> None:
     study = write(tmp_path / "tiny.yaml", tuning=tuning, seeds=[0], methods=["kd"], base=base)
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     assert limbeck("study", study, "-o", whole).returncode == 0
-    process = start("study", study, "-o", killed)
+    process = Running("study", study, "-o", killed)
     wait_until(lambda: training(killed / "tuning/p/default/kd/trial1/seed100", 20), process)
     process.send_signal(signal.SIGKILL)
     process.communicate()

@@ -6,12 +6,11 @@ import json
 import random
 import shutil
 import signal
-import subprocess
 import time
 from pathlib import Path
 
 import pytest
-from tests.running import command, environment, limbeck, write_config
+from tests.running import Running, limbeck, write_config
 
 pytestmark = pytest.mark.slow
 
@@ -74,13 +73,7 @@ def assert_same(path: Path, whole: Path) -> None:
     assert not list(path.rglob("*.tmp"))
 
 
-def start(*words: object) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        command(*words), env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-
-
-def wait_for(process: subprocess.Popen[str], there: Path) -> None:
+def wait_for(process: Running, there: Path) -> None:
     while not there.exists() and process.poll() is None:
         time.sleep(0.005)
 
@@ -89,7 +82,7 @@ def test_killed_at_random_moments(config: Path, whole: Path, tmp_path: Path) -> 
     path, dice, kills = tmp_path / "run", random.Random(7), 0
     words: list[object] = ["distill", config, "--output", path]
     while True:
-        process = start(*words)
+        process = Running(*words)
         wait_for(process, path / "run.json")
         lines = len(rows(path)) if (path / "metrics.jsonl").exists() else 0
         enough = lines + dice.randint(3, 14)
@@ -115,7 +108,7 @@ def test_killed_while_a_checkpoint_is_written(config: Path, whole: Path, tmp_pat
     path, caught = tmp_path / "run", 0
     words: list[object] = ["distill", config, "--output", path]
     for _ in range(12):
-        process = start(*words)
+        process = Running(*words)
         wait_for(process, path / "run.json")
         while process.poll() is None and caught < 3:
             if any((path / "checkpoints").glob(".last.pt.*.tmp")):
@@ -134,7 +127,7 @@ def test_killed_while_a_checkpoint_is_written(config: Path, whole: Path, tmp_pat
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_asked_to_stop(number: signal.Signals, config: Path, whole: Path, tmp_path: Path) -> None:
     path = tmp_path / "run"
-    process = start("distill", config, "--output", path)
+    process = Running("distill", config, "--output", path)
     wait_for(process, path / "metrics.jsonl")
     process.send_signal(number)
     _, errors = process.communicate()
@@ -160,7 +153,7 @@ def test_a_finished_run_says_so(whole: Path, config: Path) -> None:
 
 def test_another_teacher_is_refused(config: Path, whole: Path, teacher: Path, tmp_path: Path) -> None:
     path = tmp_path / "run"
-    process = start("distill", config, "--output", path)
+    process = Running("distill", config, "--output", path)
     wait_for(process, path / "metrics.jsonl")
     process.send_signal(signal.SIGTERM)
     process.communicate()
@@ -182,7 +175,7 @@ def test_another_rate_is_refused_and_another_log_interval_is_not(
     config: Path, whole: Path, tmp_path: Path
 ) -> None:
     path = tmp_path / "run"
-    process = start("distill", config, "--output", path)
+    process = Running("distill", config, "--output", path)
     wait_for(process, path / "metrics.jsonl")
     process.send_signal(signal.SIGTERM)
     process.communicate()

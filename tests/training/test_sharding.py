@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from tests.running import environment, launch, torchrun, write_config
+from tests.running import Running, environment, launch, torchrun, two, write_config
 from tests.training.test_language import SMALL, assert_same, config, teacher, text
 from torch import nn
 
@@ -143,13 +143,7 @@ def test_shards(shard: str, more: list[str], path: Path, tmp_path: Path) -> None
 @pytest.mark.slow
 def test_stopped_and_resumed(both: Run, path: Path, tmp_path: Path) -> None:
     words = [path, *DSKD, "train.shard=both", "train.checkpoint_every=2", "train.log_every=2"]
-    process = subprocess.Popen(
-        torchrun("-m", "limbeck", "distill", *words, "--output", tmp_path / "run"),
-        env=environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    process = Running("distill", *words, "--output", tmp_path / "run", variables=two())
     while not (tmp_path / "run" / "metrics.jsonl").exists() and process.poll() is None:
         time.sleep(0.01)
     process.send_signal(signal.SIGTERM)

@@ -21,8 +21,9 @@ Rows = Tensor | slice
 Loss = Callable[[Tensor, Tensor | None, Rows], Found]
 """(student logits, teacher logits, flat rows) -> value of each row, or what adds up to it, and its gradient for the
 student's logits."""
-BYTES = 16 * 2**20
-"""Size of one piece's logits when ``chunk`` is not given."""
+BYTES, ROWS = 16 * 2**20, 128
+"""Size of one piece's logits when ``chunk`` is not given, and positions that it has at least: with fewer, reading a
+large head for every piece costs more than the products do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +85,7 @@ def chunked_divergence(
         labels: ``(N,)`` or ``(B, T)``, already shifted, -100 leaves a position out.
         divergence, temperature, beta, alpha, mu, scale, weights, num_items: as for ``token_divergence``.
         reduction: ``mean`` or ``sum``.
-        chunk: positions at a time; by default as many as give 16 MiB of float32 logits.
+        chunk: positions at a time; by default as many as give 16 MiB of float32 logits, and at least 128.
 
     Returns:
         A scalar.
@@ -181,12 +182,17 @@ def _reduced(
         loss,
         head,
         other,
-        pieces(rows, count, chunk or max(1, BYTES // (4 * widest))),
+        pieces(rows, count, chunk or length(widest)),
         None if weights is None else weights.detach().flatten(),
         (share * scales[0], share * scales[1]),
         tuple(x is not None and wants_gradient(x) for x in (hidden, head.weight, head.bias)),
     )
     return _Chunked.apply(hidden, head.weight, head.bias, work)  # type: ignore[no-any-return, no-untyped-call]
+
+
+def length(classes: int) -> int:
+    """Positions of a piece when nobody says how many."""
+    return max(ROWS, BYTES // (4 * classes))
 
 
 def pieces(rows: Tensor | None, count: int, chunk: int) -> list[Rows]:

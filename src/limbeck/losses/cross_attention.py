@@ -12,7 +12,7 @@ from torch import Tensor
 from ..errors import ConfigError, ShapeError
 from ..shapes import IGNORE, Features, Value
 from ._common import exact
-from .chunked import BYTES, Head, chunked_cross_entropy, chunked_divergence
+from .chunked import Head, chunked_cross_entropy, chunked_divergence, length
 from .tokens import Items
 
 
@@ -163,7 +163,7 @@ def cross_space(
 def _choice(states: Tensor, head: Head, chunk: int | None) -> Tensor:
     """What a head finds likeliest."""
     rows = states.flatten(0, -2)
-    size = chunk or max(1, BYTES // (4 * len(head.weight)))
+    size = chunk or length(len(head.weight))
     found = [head(piece.to(head.weight.dtype)).argmax(-1) for piece in torch.split(rows, size)]
     return torch.cat(found).view(states.shape[:-1]) if found else rows.new_zeros(0, dtype=torch.long)
 

@@ -13,7 +13,7 @@ from ..errors import ConfigError, ShapeError
 from ..shapes import IGNORE, Features, Value
 from ._common import exact, times, wants_gradient, wide
 from ._divergences import Divergence, chosen
-from .chunked import BYTES, Head, Rows, add_gradients, cast, cross_entropy_rows, head_logits, pieces
+from .chunked import Head, Rows, add_gradients, cast, cross_entropy_rows, head_logits, length, pieces
 from .tokens import Items, counted
 
 
@@ -94,7 +94,7 @@ def dual_space(
         num_items: N instead of the number of positions that count here.
         total: turns this process's :math:`\sum g` into the divisor of ``student_space``, such as the mean over
             processes; by default the number itself.
-        chunk: tokens at a time; by default as many as give 16 MiB of float32 logits.
+        chunk: tokens at a time; by default as many as give 16 MiB of float32 logits, and at least 128.
 
     Returns:
         The three terms, each 0 and connected to the graph where nothing counts.
@@ -129,7 +129,7 @@ def dual_space(
         student_head,
         teacher.detach(),
         teacher_head,
-        pieces(rows, count, chunk or max(1, BYTES // (4 * widest))),
+        pieces(rows, count, chunk or length(widest)),
         None if targets is None else targets.flatten(),
         translate,
         agreement,
