@@ -15,7 +15,7 @@ from .errors import ConfigError
 
 
 def cut(module: nn.Module, network: nn.Module, device: torch.device) -> None:
-    """Cut a module that learns into shards, in place: every layer of a network of it by itself, and the rest together.
+    """Cut a module that learns into shards, in place: each layer of the network in it alone, and the rest together.
 
     Layers are what transformers calls indivisible (``_no_split_modules``). A layer is whole while it runs; what lies
     around the layers (embeddings, head, helpers of methods) from the beginning of ``module``'s forward pass to the end
@@ -44,9 +44,21 @@ def cut(module: nn.Module, network: nn.Module, device: torch.device) -> None:
 
 
 def cut_frozen(network: nn.Module, device: torch.device) -> None:
-    """Cut the layers of a network that does not learn; embeddings and head stay whole on every process."""
+    """Cut the layers of a network that does not learn, once; embeddings and head stay whole on every process.
+
+    Raises:
+        ConfigError: it does not say what its layers are.
+    """
+    if is_cut(network):
+        return
+    if not (layers := _layers(network)):
+        raise ConfigError(
+            f"{type(network).__name__} does not say what its layers are, so that it cannot be cut",
+            expected="a model of transformers",
+            fix="set train.shard to student",
+        )
     fully_shard, mesh = _fully_shard(), _mesh(device)
-    for layer in _layers(network):
+    for layer in layers:
         fully_shard(layer, mesh=mesh, reshard_after_forward=True)
 
 

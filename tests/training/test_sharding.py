@@ -16,8 +16,8 @@ from torch import nn
 
 from limbeck import Run
 from limbeck.errors import ConfigError
-from limbeck.sharding import cut
-from limbeck.training.session import assemble
+from limbeck.sharding import cut, cut_frozen
+from limbeck.training.session import assemble, score
 
 __all__ = ["teacher", "text"]
 SPLITS = {"train": 160, "validation": 17, "test": 33}
@@ -122,6 +122,7 @@ def alike(run: Run, path: Path, more: list[str], folder: Path) -> None:
 @pytest.mark.slow
 def test_both_networks(both: Run, path: Path, tmp_path: Path) -> None:
     alike(both, path, DSKD, tmp_path / "whole")
+    assert score(both, "test")["perplexity"] == pytest.approx(both.results["last"]["test"]["perplexity"])
 
 
 @pytest.mark.slow
@@ -183,3 +184,8 @@ def test_a_single_number_cannot_be_cut() -> None:
     module.temperature = nn.Parameter(torch.tensor(1.0))
     with pytest.raises(ConfigError, match="temperature is one number and cannot be cut"):
         cut(module, module, torch.device("cpu"))
+
+
+def test_a_teacher_without_known_layers_cannot_be_cut() -> None:
+    with pytest.raises(ConfigError, match="Linear does not say what its layers are"):
+        cut_frozen(nn.Linear(2, 3), torch.device("cpu"))

@@ -42,9 +42,8 @@ from .parts import Findings, Parts
 
 BEFORE, EXAMPLES = "before.json", 50
 """What a student wrote to the first test prompts before it learned, and to how many at most."""
-A_TOKEN = Batch(
-    torch.zeros(1, 1, dtype=torch.long), torch.zeros(1, 1, dtype=torch.long), torch.zeros(1).long()
-)
+A_TOKEN = Batch(torch.zeros(1, 1).long(), torch.zeros(1, 1).long(), torch.zeros(1).long())
+"""What a process asks the teacher about when it has no samples and others need its shards."""
 NOTHING = Layout((), (), None, None)
 """Language models are not tapped: methods read hidden states and heads."""
 
@@ -193,9 +192,8 @@ class LanguageParts(Parts):
         model.eval()
         sums, live, device = Sums(), self.live, self.accelerator.device
         itself = live is not None and live.model is model
-        alone = (
-            live is None or itself or self.languages is not None
-        )  # two vocabularies have nothing to agree on
+        # two vocabularies have nothing to agree on
+        alone = live is None or itself or self.languages is not None
 
         def ask(batch: Batch) -> tuple[Signals, Batch, Tensor | None]:
             if itself and self.languages is not None:
@@ -212,9 +210,7 @@ class LanguageParts(Parts):
                         mine, read, theirs = ask(batch.to(device))
                     sums.add(mine.logits, self.task.rows(read).labels, theirs)
                 elif live is not None and is_cut(live.model) and (itself or not alone):
-                    self.task.call(
-                        live.model, A_TOKEN.to(device)
-                    )  # others need this process's shards of the teacher
+                    self.task.call(live.model, A_TOKEN.to(device))
         if live is not None:
             self.calls.saw(split.name, len(split))
         if world() > 1:

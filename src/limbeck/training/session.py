@@ -152,7 +152,7 @@ def score(
 
     The teacher is asked too where the run had one that can be found again.
     """
-    train = run.config.train.model_copy(update={"precision": "fp32"})
+    train = run.config.train.model_copy(update={"precision": "fp32", "shard": None})
     known = run.config.teacher if _there(run.config.teacher) else None
     config = run.config.model_copy(
         update={
