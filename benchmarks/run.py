@@ -57,7 +57,7 @@ def main() -> None:
         print(done.stdout, flush=True)
         if done.returncode:
             raise SystemExit(f"{name} failed")
-        figures = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+        figures = [json.loads(line) for line in done.stdout.splitlines() if line.startswith('{"name"')]
         known[name] = merged(known.get(name, {}).get("figures", []) if rows else [], figures) | {
             "options": " ".join([*options, *more]),
             "date": str(date.today()),
