@@ -25,6 +25,9 @@ BYTES, ROWS = 16 * 2**20, 128
 """Size of one piece's logits when ``chunk`` is not given, and positions that it has at least: with fewer, reading a
 large head for every piece costs more than the products do."""
 
+TINY = 1e-30
+"""Probabilities above it have all their digits in float32."""
+
 
 @dataclass(frozen=True, slots=True)
 class Head:
@@ -221,14 +224,18 @@ class _Chunked(torch.autograd.Function):
         flat, head = hidden.flatten(0, -2), cast(work.head)
         kind = torch.promote_types(flat.dtype, torch.float32)
         total = torch.zeros((), dtype=kind, device=hidden.device)
+        # written as a whole: states where pieces are slices of all positions, the weight by the first piece
+        filled = (isinstance(work.pieces[0], slice), True, False) if work.pieces else (False,) * 3
         found = [
-            torch.zeros_like(x, dtype=kind) if x is not None and wanted else None
-            for x, wanted in zip((flat, weight, bias), work.wanted, strict=True)
+            (torch.empty_like if full else torch.zeros_like)(x, dtype=kind)
+            if x is not None and wanted
+            else None
+            for x, wanted, full in zip((flat, weight, bias), work.wanted, filled, strict=True)
         ]
         teacher = _asked(work.other)
         scale, share = work.scales
         with exact(hidden):
-            for rows in work.pieces:
+            for i, rows in enumerate(work.pieces):
                 logits, slope = head_logits(flat[rows], head)
                 value, gradient = work.loss(logits, teacher(rows), rows)
                 if work.weights is not None:
@@ -237,7 +244,7 @@ class _Chunked(torch.autograd.Function):
                     gradient.mul_(work.weights[rows][:, None])
                 total += value.sum()
                 if any(work.wanted):
-                    add_gradients(found, rows, gradient, slope, flat[rows], head, share)
+                    add_gradients(found, rows, gradient, slope, flat[rows], head, share, first=i == 0)
         ctx.save_for_backward(*found)
         ctx.shape, ctx.dtypes = hidden.shape, [None if x is None else x.dtype for x in (hidden, weight, bias)]
         return total * scale
@@ -269,8 +276,11 @@ def _asked(other: tuple[Tensor, Head] | None) -> Callable[[Rows], Tensor | None]
 def cross_entropy_rows(logits: Tensor, target: Tensor) -> Found:
     """Cross-entropy of each row and its gradient, from detached logits, which stay as they are."""
     p, column = torch.softmax(logits, 1), target[:, None]
-    # the likeliest class has p = 1 / sum exp(z - max), never below 1 / V: its logarithm is exact enough for all
-    value = (logits.amax(1) - logits.gather(1, column).squeeze(1)).sub_(p.amax(1).log_())
+    chosen = p.gather(1, column).squeeze(1)
+    if logits.is_cpu and bool((chosen > TINY).all()):
+        value = chosen.log_().neg_()
+    else:  # the likeliest class has p = 1 / sum exp(z - max), never below 1 / V: its logarithm is exact enough for all
+        value = (logits.amax(1) - logits.gather(1, column).squeeze(1)).sub_(p.amax(1).log_())
     return value, p.scatter_(1, column, -1.0, reduce="add")
 
 
@@ -304,10 +314,12 @@ def add_gradients(
     piece: Tensor,
     head: Head,
     share: float = 1.0,
+    first: bool = False,
 ) -> None:
-    """Add what a gradient for a piece's logits, which it overwrites, means for states, weight and bias.
+    """Write what a gradient for a piece's logits, which it overwrites, means for states, add it for weight and bias.
 
-    ``share`` multiplies it: on the way, where that costs nothing, but before it is rounded to a lower precision.
+    ``share`` multiplies it: on the way, where that costs nothing, but before it is rounded to a lower precision. The
+    ``first`` piece overwrites the weight's.
     """
     states, weight, bias = found
     share *= head.scale
@@ -320,13 +332,15 @@ def add_gradients(
     low = gradient.to(head.weight.dtype)
     if states is not None:
         if isinstance(rows, slice) and low.dtype == states.dtype:
-            states[rows].addmm_(low, head.weight, alpha=share)
+            states[rows].addmm_(low, head.weight, beta=0, alpha=share)
         else:
             states[rows] = (low @ head.weight).to(states.dtype).mul_(share)
     if weight is not None:
         piece = piece.detach().to(low.dtype)
         if low.dtype == weight.dtype:
-            weight.addmm_(low.T, piece, alpha=share)
+            weight.addmm_(low.T, piece, beta=0 if first else 1, alpha=share)
+        elif first:
+            torch.mul(low.T @ piece, share, out=weight)
         else:
             weight.add_(low.T @ piece, alpha=share)
 
