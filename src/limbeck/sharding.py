@@ -103,7 +103,7 @@ def full(state: Any) -> Any:
         return found.cpu() if dist.get_rank() == 0 else state
     if isinstance(state, Mapping):
         return {key: full(value) for key, value in state.items()}
-    return [full(value) for value in state] if isinstance(state, list | tuple) else state
+    return type(state)(map(full, state)) if isinstance(state, list | tuple) else state
 
 
 def shared(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:

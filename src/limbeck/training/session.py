@@ -276,7 +276,8 @@ class Session:
             "test": found.student,
             "validation": self.parts.final(student, "validation"),
         }
-        weights = full(merged(student))
+        if rank() == 0 or self.config.train.shard is not None:  # what shards make up is asked for by all
+            weights = full(merged(student))
         if rank() == 0:
             save_weights(self.record.path / "student.safetensors", weights)
         self.parts.accelerator.wait_for_everyone()

@@ -20,7 +20,7 @@ from ..errors import CheckpointError, ConfigError, LimbeckError, RunError
 from ..methods.base import Terms
 from ..models.lora import best_file, put_back, trained
 from ..seeds import derive
-from ..sharding import cut, full, is_cut, number, shared_moments
+from ..sharding import cut, full, number, shared_moments
 from ..signals import Batch
 from . import checkpoint
 from .gather import leave_at_exit, rank, world
@@ -162,7 +162,9 @@ class Trainer:
                 cut(module, self.learner.student, accelerator.device)
             made = optimizer(self.recipes.get(name, config.optimizer), module.parameters())
             # shards need no second wrapper for the exchange of gradients
-            procedure.players[name] = accelerator.prepare_model(module, evaluation_mode=is_cut(module))
+            procedure.players[name] = accelerator.prepare_model(
+                module, evaluation_mode=config.shard is not None
+            )
             self.optimizers[name] = accelerator.prepare_optimizer(made)
         self.ema: torch.optim.swa_utils.AveragedModel | None = None
         if config.ema is not None:
